@@ -133,12 +133,20 @@ bool time_parse(struct str s, int64_t *ret_ms)
     if (month < 1 || month > 12 || day < 1 || day > days_in_month(year, month) || hour > 23 || minute > 59 ||
         second > 60)
         return false;
-    if (second == 60) { /* a leap second: the clocks that everything else is compared with do not have them */
+    if (second == 60) /* a leap second: the clocks that this is compared with have none */
         second = 59;
-    }
     *ret_ms = days_from_date(year, month, day) * MS_PER_DAY +
               ((int64_t)(hour * 60 + minute - offset) * 60 + second) * MS_PER_SECOND + ms;
     return true;
+}
+
+/* n digits of value and a byte behind them; returns the end. */
+static char *put_digits(char *at, int n, int value, char behind)
+{
+    for (int i = n - 1; i >= 0; i--, value /= 10)
+        at[i] = (char)('0' + value % 10);
+    at[n] = behind;
+    return at + n + 1;
 }
 
 const char *time_format(int64_t ms, char out[static TIME_TEXT])
@@ -153,8 +161,13 @@ const char *time_format(int64_t ms, char out[static TIME_TEXT])
     int64_t days = (ms >= 0 ? ms : ms - (MS_PER_DAY - 1)) / MS_PER_DAY;
     int seconds = (int)((ms - days * MS_PER_DAY) / MS_PER_SECOND);
     date_from_days(days, &year, &month, &day);
-    (void)snprintf(out, TIME_TEXT, "%04d-%02d-%02dT%02d:%02d:%02dZ", (int)year, month, day, seconds / 3600,
-                   seconds / 60 % 60, seconds % 60);
+    char *at = put_digits(out, 4, (int)year, '-');
+    at = put_digits(at, 2, month, '-');
+    at = put_digits(at, 2, day, 'T');
+    at = put_digits(at, 2, seconds / 3600, ':');
+    at = put_digits(at, 2, seconds / 60 % 60, ':');
+    at = put_digits(at, 2, seconds % 60, 'Z');
+    *at = '\0';
     return out;
 }
 
