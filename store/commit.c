@@ -46,11 +46,7 @@ static int op_run(const struct committer *c, MDB_txn *txn, const struct commit_o
 {
     unsigned char bytes[8];
     MDB_val key = {sizeof bytes, bytes};
-    union {
-        const char *from;
-        void *to;
-    } value = {.from = op->value.at}; /* LMDB does not write through it */
-    MDB_val data = {op->value.len, value.to};
+    MDB_val data = commit_val(op->value);
     int status = EINVAL;
 
     commit_key(op->seq, bytes);
@@ -65,8 +61,7 @@ static int op_run(const struct committer *c, MDB_txn *txn, const struct commit_o
 /* Zeros that LMDB itself lays out, so that nothing of that size is needed here. */
 static int probe_run(const struct committer *c, MDB_txn *txn)
 {
-    char name[] = COMMIT_PROBE_KEY;
-    MDB_val key = {sizeof name - 1, name};
+    MDB_val key = commit_val(STR(COMMIT_PROBE_KEY));
     MDB_val data = {COMMIT_PROBE_BYTES, NULL};
     int status = mdb_put(txn, c->meta, &key, &data, MDB_RESERVE);
 
@@ -190,19 +185,6 @@ void commit_stop(struct committer *c)
 int commit_fd(const struct committer *c)
 {
     return c->fd;
-}
-
-static enum commit_state state_get(struct committer *c)
-{
-    (void)pthread_mutex_lock(&c->mutex);
-    enum commit_state state = c->state;
-    (void)pthread_mutex_unlock(&c->mutex);
-    return state;
-}
-
-bool commit_idle(struct committer *c)
-{
-    return state_get(c) == COMMIT_IDLE;
 }
 
 void commit_give(struct committer *c, const struct commit_batch *batch)

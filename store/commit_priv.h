@@ -40,7 +40,6 @@ void commit_stop(struct committer *c);
 
 /* Readable when commit_take would return true. Owned by the committer. */
 int commit_fd(const struct committer *c);
-bool commit_idle(struct committer *c);
 /* Hands a batch over; it and all it points to are borrowed until commit_take has returned true. The committer
  * must be idle. */
 void commit_give(struct committer *c, const struct commit_batch *batch);
@@ -53,6 +52,16 @@ void commit_wait(struct committer *c);
 /* For tests: called by the writer thread after all puts and before mdb_txn_commit; a result other than 0
  * aborts the transaction with that status. Set it while the committer is idle. */
 void commit_set_hook(struct committer *c, int (*before_commit)(void *arg), void *arg);
+
+/* As LMDB wants it, which does not write through it. */
+static inline MDB_val commit_val(struct str s)
+{
+    union {
+        const char *from;
+        void *to;
+    } at = {.from = s.at};
+    return (MDB_val){s.len, at.to};
+}
 
 /* Keys of the events database: the sequence number, big-endian, so that LMDB's order is that of arrival. */
 void commit_key(uint64_t seq, unsigned char ret[static 8]);

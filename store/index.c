@@ -211,13 +211,29 @@ bool index_add(struct index *ix, uint64_t key, uint64_t seq)
     return true;
 }
 
-bool index_get(const struct index *ix, uint64_t key, struct seqs *out)
+/* The slot's value, 0 when the key has none. */
+static uint64_t value_of(const struct index *ix, uint64_t key)
 {
     const struct shard *shard = &ix->shards[key >> 56];
 
-    if (!shard->cap)
-        return true;
-    uint64_t value = slot_find(shard, key)->value;
+    return shard->cap ? slot_find(shard, key)->value : 0;
+}
+
+bool index_ends(const struct index *ix, uint64_t key, uint64_t *ret_first, uint64_t *ret_last)
+{
+    uint64_t value = value_of(ix, key);
+
+    if (!value)
+        return false;
+    *ret_first = value & CHAIN ? chunk_at(ix, chain_head(value))->first : value;
+    *ret_last = value & CHAIN ? chunk_last(chunk_at(ix, (uint32_t)value)) : value;
+    return true;
+}
+
+bool index_get(const struct index *ix, uint64_t key, struct seqs *out)
+{
+    uint64_t value = value_of(ix, key);
+
     if (!value)
         return true;
     if (!(value & CHAIN))

@@ -25,6 +25,8 @@ struct seqs {
 };
 /* Appends those of the key. False when out of memory. */
 bool index_get(const struct index *ix, uint64_t key, struct seqs *out);
+/* The lowest and the highest of the key. False when it has none. */
+bool index_ends(const struct index *ix, uint64_t key, uint64_t *ret_first, uint64_t *ret_last);
 bool seqs_add(struct seqs *seqs, uint64_t seq);
 /* Sorts and leaves each number once. */
 void seqs_sort(struct seqs *seqs);

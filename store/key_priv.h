@@ -24,7 +24,7 @@ uint64_t key_siphash(struct key_seed seed, struct str bytes);
 uint64_t key_of_object(struct key_seed seed, struct str kind, struct str namespace, struct str name);
 uint64_t key_of_form(struct key_seed seed, const struct revision_form *form);
 /* A digest is key_siphash of the body. */
-uint64_t key_of_body(struct key_seed seed, uint64_t digest);
+uint64_t key_of_body(uint64_t digest);
 
 /* object, body (first and last), and the forms of every member */
 #define KEYS_OF_RECORD_MAX (3 + REVISION_MEMBERS * REVISION_MAX_FORMS)

@@ -198,6 +198,25 @@ static void get_fixed(const char *at, struct record_stored *ret)
     ret->body_last_digest = get_u64(at + AT_LAST_DIGEST);
 }
 
+void record_view(struct str value, struct record_stored *ret)
+{
+    struct record *r = &ret->record;
+    const char *at = value.at + RECORD_HEAD;
+    const char *len_at = value.at + AT_STRING_LENS;
+
+    get_fixed(value.at, ret);
+    r->seq = 0;
+#define TAKE(name)                               \
+    r->name = (struct str){at, get_u32(len_at)}; \
+    at += r->name.len;                           \
+    len_at += 4;
+    RECORD_STRINGS(TAKE)
+#undef TAKE
+    r->body_first = (struct str){at, get_u32(value.at + AT_FIRST_LEN)};
+    size_t last_len = get_u32(value.at + AT_LAST_LEN);
+    r->body_last = last_len ? (struct str){at + r->body_first.len, last_len} : r->body_first;
+}
+
 const char *record_decode(uint64_t seq, struct str value, struct record_stored *ret)
 {
     if (value.len < RECORD_HEAD)
@@ -217,19 +236,8 @@ const char *record_decode(uint64_t seq, struct str value, struct record_stored *
     if (!fixed_is_sound(value.at))
         return "its fields make no sense";
 
-    get_fixed(value.at, ret);
-    struct record *r = &ret->record;
-    r->seq = seq;
-    const char *at = value.at + RECORD_HEAD;
-    const char *len_at = value.at + AT_STRING_LENS;
-#define TAKE(name)                               \
-    r->name = (struct str){at, get_u32(len_at)}; \
-    at += r->name.len;                           \
-    len_at += 4;
-    RECORD_STRINGS(TAKE)
-#undef TAKE
-    r->body_first = (struct str){at, first_len};
-    r->body_last = last_len ? (struct str){at + first_len, last_len} : r->body_first;
+    record_view(value, ret);
+    ret->record.seq = seq;
     return NULL;
 }
 

@@ -49,6 +49,9 @@ char *record_encode(const struct record_stored *stored, size_t *ret_len);
 /* Writes the checksums for the sequence number under which the value will be stored. */
 void record_seal(char *value, size_t len, uint64_t seq);
 
+/* What a value that record_encode made says, without sequence number and checksum. */
+void record_view(struct str value, struct record_stored *ret);
+
 /* Reads a value; every length is checked. The slices of *ret point into the value. Returns NULL, or what is
  * wrong as the end of a sentence ("its checksum is wrong"). The bodies are not read: see
  * record_bodies_intact. */
