@@ -38,10 +38,11 @@ struct revision {
     enum revision_kind kind;
     struct str text;    /* the whole, without white space around it; never changed in case */
     struct str pointer; /* branch, tag or ref, without refs/heads/ and refs/tags/; HEAD is none */
-    struct str algo;    /* "sha1", "sha256", "<unknown>" ...; empty when only digits were given */
-    struct str hex;     /* HASH, SHORT: the digits. CHART: the build's REVISION_BUILD_HEX digits, or empty */
-    struct str core;    /* CHART: the version without build metadata */
-    bool git;           /* HASH, SHORT: a commit, as far as the text tells; else an artifact's digest */
+    struct str
+        algo; /* "sha1", "sha256", "<unknown>" ...; of bare digits by their number; empty: a bare SHORT */
+    struct str hex;  /* HASH, SHORT: the digits. CHART: the build's REVISION_BUILD_HEX digits, or empty */
+    struct str core; /* CHART: the version without build metadata */
+    bool git;        /* HASH, SHORT: a commit, as far as the text tells; else an artifact's digest */
 };
 struct revision revision_parse(struct str text);
 
