@@ -32,7 +32,8 @@ static bool repeats_in_batch(struct store *s, struct pending *p)
         const struct record *earlier = &s->fresh[i]->stored.record;
         if (!str_eq(earlier->body_first, p->stored.record.body_first))
             continue;
-        if (!earlier->first.by_arrival || !batch_has_object(s, i + 1, earlier)) {
+        bool newest = record_same_object(earlier, &p->stored.record) && !batch_has_object(s, i + 1, earlier);
+        if (newest || !earlier->first.by_arrival) {
             p->seq = s->fresh[i]->seq;
             return true;
         }
@@ -75,7 +76,8 @@ static bool repeats_record(struct store *s, const struct pending *p, uint64_t se
     bool is_first = str_eq(r->body_first, said->body_first);
     if ((is_last && !r->last.by_arrival) || (is_first && !r->first.by_arrival))
         return true;
-    return is_last && !batch_has_object(s, 0, r) && is_newest_stored(s, r, seq);
+    return is_last && record_same_object(r, said) && !batch_has_object(s, 0, r) &&
+           is_newest_stored(s, r, seq);
 }
 
 /* Only the newest equal body can be the newest of its object, and a body whose timestamp is no use has none
