@@ -348,6 +348,9 @@ static void check_row(const struct row *row, const struct verdict *v)
     CHECK_INT(v->decider != NULL, row->decider != NULL);
     if (row->decider)
         CHECK_STR(v->decider->name, str_of(row->decider));
+    for (size_t i = 0; i < v->n_objects; i++) /* nothing is replaced by itself */
+        CHECK(v->objects[i].state != VERDICT_SUCCEEDED || v->objects[i].superseded_by.len == 0 ||
+              !str_eq(v->objects[i].superseded_by, v->objects[i].revision));
 }
 
 static void test_stories(void)
