@@ -49,11 +49,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 
 {{/* The final dot stops the resolver from trying every search domain first. */}}
 {{- define "fes.address" -}}
+{{- $host := printf "%s.%s.svc.%s." (include "fes.fullname" .) .Release.Namespace .Values.clusterDomain -}}
 {{- $port := int .Values.service.port -}}
-http://{{ include "fes.fullname" . }}.{{ .Release.Namespace }}.svc.{{ .Values.clusterDomain }}.{{ if ne $port 80 }}:{{ $port }}{{ end }}/events
+http://{{ $host }}{{ if ne $port 80 }}:{{ $port }}{{ end }}/events
 {{- end -}}
 
-{{/* Cluster-wide objects of two releases of one name must not collide, so their names end in the namespace. */}}
+{{/* Cluster-wide objects of two releases of one name must not collide: their names end in the namespace. */}}
 {{- define "fes.clusterName" -}}
 {{- printf "%s-%s" (include "fes.fullname" .) .Release.Namespace -}}
 {{- end -}}
