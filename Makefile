@@ -1,0 +1,121 @@
+# flux-event-store: one binary. `make help` lists the targets; the tests are built by test/Makefile.
+#
+# BUILD, CC, CFLAGS, LDFLAGS, PREFIX, DESTDIR and VERSION may be overridden. SANITIZE=address,undefined (with a BUILD of
+# its own) makes an instrumented build. WERROR=1 turns warnings into errors, as CI does.
+
+BUILD    ?= build
+PREFIX   ?= /usr/local
+VERSION  ?= 0.1.0
+CFLAGS   ?= -O2 -g
+SANITIZE ?=
+WERROR   ?=
+FOLDERS  := store http k8s controller
+
+PKG_CONFIG ?= pkg-config
+PACKAGES_LIB := libevent libevent_pthreads libevent_openssl openssl jansson lmdb
+
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes -Wold-style-definition \
+	-Wmissing-prototypes -Wpointer-arith -Wcast-align -Wcast-qual -Wwrite-strings -Wformat=2 -Wundef -Wvla -Walloca \
+	-Wimplicit-fallthrough -Wdate-time -Wlogical-op -Wduplicated-cond -Wduplicated-branches \
+	-Werror=implicit-function-declaration -Werror=incompatible-pointer-types -Werror=int-conversion -Werror=return-type
+HARDENING := -fstack-protector-strong -fstack-clash-protection -fcf-protection -ftrivial-auto-var-init=zero \
+	-fno-strict-overflow -fPIE
+
+# gcc and clang know different flags, and so do processors (-fcf-protection is x86): keep what this compiler takes.
+known = $(shell for f in $(1); do $(CC) -Werror $$f -x c -c /dev/null -o /dev/null 2>/dev/null && echo $$f; done)
+ifeq ($(filter help deps deps-% clean lint layering demo run test e2e bench fuzz,$(or $(MAKECMDGOALS),all)),)
+KNOWN_FLAGS := $(call known,$(WARNINGS) $(HARDENING))
+PKG_CFLAGS  := $(shell $(PKG_CONFIG) --cflags $(PACKAGES_LIB))
+endif
+
+CPPFLAGS_ALL := -I. -D_GNU_SOURCE -DFES_VERSION='"$(VERSION)"' $(PKG_CFLAGS) $(CPPFLAGS)
+CFLAGS_ALL   := -std=c17 -MMD -MP $(KNOWN_FLAGS) $(CFLAGS) $(if $(WERROR),-Werror)
+LDFLAGS_ALL  := -pie -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,--as-needed $(LDFLAGS)
+ifeq ($(SANITIZE),)
+# -U: some compilers define another level by themselves.
+CPPFLAGS_ALL += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
+else
+CFLAGS_ALL  += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
+LDFLAGS_ALL += -fsanitize=$(SANITIZE)
+endif
+
+LIBS   := $(FOLDERS:%=$(BUILD)/lib%.a)
+# The linker reads from left to right: users before what they use.
+LINK   := $(foreach f,controller k8s http store,$(BUILD)/lib$(f).a)
+OBJECT  = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+BINARY := $(BUILD)/flux-event-store
+
+all: $(BINARY) ## build build/flux-event-store
+
+$(BINARY): $(call OBJECT,main.c) $(LIBS)
+	@echo "  LINK $@"
+	@$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(LINK) $(LINK_STATIC) \
+		$(shell $(PKG_CONFIG) $(if $(LINK_STATIC),--static) --libs $(PACKAGES_LIB))
+
+define folder_rule
+$(BUILD)/lib$(1).a: $(call OBJECT,$(wildcard $(1)/*.c))
+	@echo "  AR   $$@"
+	@rm -f $$@ && $$(AR) rcsD $$@ $$^
+endef
+$(foreach f,$(FOLDERS),$(eval $(call folder_rule,$(f))))
+
+$(BUILD)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "  CC   $<"
+	@$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -c -o $@ $<
+
+static: ## build build/static/flux-event-store, linked statically
+	@$(MAKE) --no-print-directory BUILD=build/static LDFLAGS="$(LDFLAGS) -static-pie" LINK_STATIC=-static-pie all
+
+install: all ## install the binary (DESTDIR, PREFIX)
+	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/flux-event-store
+
+demo: deps-build ## set up a small API server and the binary, and play the README's stories
+	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory -f test/Makefile build/test/fake-apiserver
+	@test/demo.sh
+
+run: deps-build ## the same set-up, staying up, with the curl commands to try
+	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory -f test/Makefile build/test/fake-apiserver
+	@test/demo.sh --stay
+
+test: deps-test ## unit, integration and fuzz-replay tests, under sanitizers
+	@$(MAKE) --no-print-directory -f test/Makefile test
+
+e2e: deps-e2e ## the real kube-apiserver, Tekton and helm (needs Go; builds them once)
+	@$(MAKE) --no-print-directory all
+	@test/e2e/run
+
+bench: deps-build ## measure; prints, and gates nothing
+	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory -f test/Makefile bench
+
+fuzz: deps-fuzz ## libFuzzer on every target (FUZZ_SECONDS=60 each)
+	@$(MAKE) --no-print-directory -f test/Makefile fuzz
+
+lint: deps-lint ## format, forbidden functions, sizes, static analysis, shell scripts
+	@test/lint.sh
+
+layering: ## each folder includes only what is left of it
+	@test/layering.sh
+
+# What a Debian machine needs. Nothing is asked; nothing happens when all is there.
+DEPS_build := build-essential pkg-config libevent-dev libjansson-dev libssl-dev liblmdb-dev curl ca-certificates
+DEPS_test  := $(DEPS_build) binutils python3 python3-pytest
+DEPS_fuzz  := $(DEPS_build) clang libclang-rt-14-dev
+DEPS_e2e   := $(DEPS_build) etcd-server
+DEPS_lint  := $(DEPS_build) clang-format cppcheck shellcheck
+deps: ## install the Debian packages that all targets need
+	@test/deps.sh $(sort $(DEPS_test) $(DEPS_fuzz) $(DEPS_e2e) $(DEPS_lint))
+deps-%:
+	@test/deps.sh $(DEPS_$*)
+
+clean: ## remove build/
+	rm -rf build
+
+help: ## this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | sort | awk -F'\t' '{printf "  %-10s %s\n", $$1, $$2}'
+
+-include $(wildcard $(BUILD)/obj/*.d $(BUILD)/obj/*/*.d)
+.PHONY: all static install demo run test e2e bench fuzz lint layering deps clean help

@@ -1,0 +1,37 @@
+/* Open questions, each asked again when a commit may have changed its answer.
+ *
+ * A waiter is subscribed to exactly the keys that its last answer read, so the cost of an event depends on
+ * how many waiters it concerns, not on how many there are. Level-triggered: an answer is always computed from
+ * all stored records, so the order of arrival and a lost wake-up cannot matter.
+ */
+#ifndef FES_STORE_WAITERS_H
+#define FES_STORE_WAITERS_H
+
+#include "store/ask.h"
+
+struct waiters;
+struct waiter;
+
+/* Subscribes to the store, which must outlive it. NULL when out of memory. */
+struct waiters *waiters_new(struct store *s);
+/* All waiters must have been dropped. Accepts NULL. */
+void waiters_free(struct waiters *ws);
+
+/* v is borrowed for the call. The callback may drop this waiter and any other, and add new ones. */
+typedef void waiter_on_answer(void *arg, const struct verdict *v);
+
+/* Takes over q, also on failure. The first answer comes in the next waiters_run. NULL when out of memory. */
+struct waiter *waiter_add(struct waiters *ws, struct question *q, waiter_on_answer *on_answer, void *arg);
+void waiter_drop(struct waiter *w);
+const struct question *waiter_question(const struct waiter *w);
+/* Marks it to be asked in the next waiters_run: wake_at has come, or the asker wants to know. */
+void waiter_poke(struct waiter *w);
+/* From now on failures last received before this count no more (see struct verdict_now). Pokes. */
+void waiter_new_attempt(struct waiter *w, int64_t failures_from_ms);
+
+/* Asks every marked waiter once and reports the answer, changed or not, until none is marked or `most` have
+ * been asked (fairness: the rest goes on in the next turn). Returns true when some are left. */
+bool waiters_run(struct waiters *ws, int64_t now_ms, size_t most);
+size_t waiters_count(const struct waiters *ws);
+
+#endif
