@@ -478,7 +478,8 @@ static int store_init(struct program *p)
     p->store_event = event_new(p->base, store_fd(p->store), EV_READ | EV_PERSIST, on_store, p);
     if (!p->waiters || !p->store_event || event_add(p->store_event, NULL) != 0)
         return config_error("out of memory");
-    events_set_store(p->events, p->store);
+    if (p->events)
+        events_set_store(p->events, p->store);
     return 0;
 }
 
@@ -495,21 +496,24 @@ static int k8s_init(struct program *p)
     p->controller = controller_new(&p->config.controller, p->waiters, &io, &p->reporter, err);
     if (!p->controller)
         return config_error(err);
+    if (p->config.main.check)
+        return 0;
     if (!watches_start(p) || !health_add(p->health, "runs", false, runs_part, p))
         return config_error("out of memory");
     return 0;
 }
 
+/* What reports to another part goes first; the store last but for those that its close still completes. */
 static void program_free(struct program *p)
 {
     for (size_t i = 0; i < p->n_watches; i++)
         k8s_watch_free(p->watches[i].watch);
     k8s_client_free(p->k8s);
-    controller_free(p->controller);
-    waiters_free(p->waiters);
     if (p->store_event)
         event_free(p->store_event);
     store_close(p->store);
+    controller_free(p->controller);
+    waiters_free(p->waiters);
     events_free(p->events);
     health_free(p->health);
     http_server_free(p->server);
@@ -544,8 +548,11 @@ static int serve(struct program *p)
     signal(SIGPIPE, SIG_IGN);
     if (!events_init(p))
         return config_error("the event loop could not be set up");
-    /* The socket first: a client that comes while the store opens waits instead of being refused. */
-    if ((status = http_init(p)) != 0 || (status = store_init(p)) != 0 || (status = k8s_init(p)) != 0)
+    /* The socket first: a client that comes while the store opens waits instead of being refused. A check binds
+     * nothing, so that it can be made beside a server that runs. */
+    if (!p->config.main.check && (status = http_init(p)) != 0)
+        return status;
+    if ((status = store_init(p)) != 0 || (status = k8s_init(p)) != 0)
         return status;
     if (p->config.main.check) {
         (void)puts("ok");
