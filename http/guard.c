@@ -91,6 +91,8 @@ static void arm(struct guard *g)
     const struct guard_limits *l = &g->set->limits;
     enum guard_deadline want = DEADLINE_NONE;
 
+    if (g->phase == PHASE_BAD && g->framed == 0)
+        return; /* the event is active, and event_del would take that back */
     if (g->phase == PHASE_LINGER)
         want = DEADLINE_LINGER;
     else if (g->phase == PHASE_NEW || (g->phase == PHASE_HEAD && g->head.bytes > 0 && g->framed == 0))

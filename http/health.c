@@ -1,7 +1,7 @@
 /* /healthz, /health, /readyz.
  *
- * The process serves as soon as it listens, so /healthz and /health need no more than to be answered. /readyz shows
- * every part, and its status follows the parts that decide: 200 when all of them are ready, else 503.
+ * The process serves as soon as it listens, so /healthz and /health need no more than to be answered. /readyz
+ * shows every part, and its status follows the parts that decide: 200 when all of them are ready, else 503.
  */
 #include "http/health.h"
 
@@ -73,7 +73,8 @@ struct health *health_new(struct http_server *server)
     if (!h)
         return NULL;
     h->server = server;
-    if (!http_route(server, "GET", "/healthz", on_alive, h) || !http_route(server, "GET", "/health", on_alive, h) ||
+    if (!http_route(server, "GET", "/healthz", on_alive, h) ||
+        !http_route(server, "GET", "/health", on_alive, h) ||
         !http_route(server, "GET", "/readyz", on_ready, h)) {
         free(h);
         return NULL;

@@ -1,5 +1,5 @@
-/* The guard: what stock evhttp lets through is refused with a status, one line of JSON, and a closed connection; what
- * is well-formed is served; deadlines are absolute; limits hold. */
+/* The guard: what stock evhttp lets through is refused with a status, one line of JSON, and a closed
+ * connection; what is well-formed is served; deadlines are absolute; limits hold. */
 #include "http_test.h"
 
 #include "http/head_priv.h"
@@ -11,7 +11,10 @@ struct row {
     struct str bytes;
     int status;
 };
-#define ROW(name, text, status) {name, STR(text), status}
+#define ROW(name, text, status) \
+    {                           \
+        name, STR(text), status \
+    }
 
 /* clang-format off */
 static const struct row rows[] = {
@@ -182,7 +185,8 @@ static void test_any_split_is_the_same(void)
     }
 }
 
-/* A second request in the same bytes: both answered when good; the good one, and then the refusal, when not. */
+/* A second request in the same bytes: both answered when good; the good one, and then the refusal, when not.
+ */
 static void test_pipelining(void)
 {
     static const char *second[] = {"GET /ok HTTP/1.1\r\n" H "\r\n", "GET /ok HTTP/1.1\r\n\r\n", "\r\n", "X",

@@ -1,7 +1,7 @@
 /* For the tests of http/: a server on a loopback port within the test's own loop, and clients on raw sockets.
  *
- * A client sends any bytes in any pieces and reads all that comes back. Every wait runs the loop until a condition
- * holds or a deadline passes.
+ * A client sends any bytes in any pieces and reads all that comes back. Every wait runs the loop until a
+ * condition holds or a deadline passes.
  */
 #ifndef FES_TEST_HTTP_TEST_H
 #define FES_TEST_HTTP_TEST_H
@@ -56,7 +56,8 @@ __attribute__((unused)) static void rig_start(struct rig *rig, const struct guar
     memset(rig, 0, sizeof *rig);
     rig->reporter = (struct reporter){rig_report, rig};
     rig->base = event_base_new();
-    rig->server = http_server_new_limits(rig->base, &config, &rig->reporter, limits ? limits : &standard, err);
+    rig->server =
+        http_server_new_limits(rig->base, &config, &rig->reporter, limits ? limits : &standard, err);
     if (!rig->server)
         HARNESS_FAIL("%s", err);
     const char *colon = strrchr(http_server_address(rig->server, 0), ':');
@@ -80,12 +81,12 @@ __attribute__((unused)) static void rig_turn(struct rig *rig, int ms)
 }
 
 /* Turns until the condition holds or WAIT_MS have passed. */
-#define RIG_UNTIL(rig, condition)                                                                              \
-    do {                                                                                                       \
-        int64_t rig_deadline = test_now_ms() + WAIT_MS;                                                        \
-        while (!(condition) && test_now_ms() < rig_deadline)                                                   \
-            event_base_loop((rig)->base, EVLOOP_NONBLOCK);                                                     \
-        CHECK(condition);                                                                                      \
+#define RIG_UNTIL(rig, condition)                            \
+    do {                                                     \
+        int64_t rig_deadline = test_now_ms() + WAIT_MS;      \
+        while (!(condition) && test_now_ms() < rig_deadline) \
+            event_base_loop((rig)->base, EVLOOP_NONBLOCK);   \
+        CHECK(condition);                                    \
     } while (0)
 
 struct client {
@@ -143,7 +144,8 @@ __attribute__((unused)) static void client_poll(struct client *c)
     }
 }
 
-/* Sends all of it, running the loop while the socket is full. A server that has closed already is no failure. */
+/* Sends all of it, running the loop while the socket is full. A server that has closed already is no failure.
+ */
 __attribute__((unused)) static void client_send(struct client *c, struct str bytes)
 {
     int64_t deadline = test_now_ms() + WAIT_MS;
@@ -167,9 +169,10 @@ static struct str client_in(const struct client *c)
     return (struct str){c->in, c->len};
 }
 
-/* The first answer that has come completely: its status, and *ret_body when not NULL; 0 when there is none yet. The
- * answer to a HEAD needs `no_body`. *ret_len is its whole length. */
-__attribute__((unused)) static int answer_at(struct str in, bool no_body, struct str *ret_body, size_t *ret_len)
+/* The first answer that has come completely: its status, and *ret_body when not NULL; 0 when there is none
+ * yet. The answer to a HEAD needs `no_body`. *ret_len is its whole length. */
+__attribute__((unused)) static int answer_at(struct str in, bool no_body, struct str *ret_body,
+                                             size_t *ret_len)
 {
     const char *end = in.len ? memmem(in.at, in.len, "\r\n\r\n", 4) : NULL;
     unsigned long long body = 0;
