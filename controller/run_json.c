@@ -16,32 +16,6 @@
 
 #include "store/question.h"
 
-static const char kind_wait[] = "FluxDeploymentWait";
-static const char api_first[] = "github.com/janakerman/flux-event-store/v0";
-static const char api_v1[] = "flux-event-store.dev/v1";
-
-const struct run_kind_name *run_kind_name(enum run_kind kind)
-{
-    static const struct run_kind_name names[RUN_KINDS] = {
-        [KIND_RUN] = {"Run", "tekton.dev/v1alpha1", "/apis/tekton.dev/v1alpha1", "runs"},
-        [KIND_CUSTOMRUN] = {"CustomRun", "tekton.dev/v1beta1", "/apis/tekton.dev/v1beta1", "customruns"},
-    };
-    return &names[kind];
-}
-
-bool run_refs_add(struct run_refs *refs, const char *entry)
-{
-    struct str text = str_of(entry);
-    ptrdiff_t slash = str_find_last(text, '/');
-
-    if (refs->n == FLAG_LIST_MAX || slash <= 0 || (size_t)slash + 1 == text.len)
-        return false;
-    refs->more[refs->n].api_version = str_upto(text, (size_t)slash);
-    refs->more[refs->n].kind = str_from(text, (size_t)slash + 1);
-    refs->n++;
-    return true;
-}
-
 /* FNV-1a: tells texts apart; not a defence. */
 uint64_t run_hash(struct str s)
 {
@@ -87,7 +61,7 @@ static int64_t time_at(const json_t *object, const char *key)
     return ms;
 }
 
-static bool same_second(int64_t a_ms, int64_t b_ms)
+bool run_same_second(int64_t a_ms, int64_t b_ms)
 {
     char a[TIME_TEXT];
     char b[TIME_TEXT];
@@ -172,21 +146,6 @@ static bool read_metadata(struct reader *rd, const json_t *root)
 
 /* ---- spec ---- */
 
-static bool is_ours(const struct run_refs *refs, const json_t *ref, bool *ret_first_version)
-{
-    struct str api_version = text_at(ref, "apiVersion");
-    struct str kind = text_at(ref, "kind");
-    bool named = str_eq(kind, str_of(kind_wait));
-
-    *ret_first_version = named && str_eq(api_version, str_of(api_first));
-    if (*ret_first_version || (named && str_eq(api_version, str_of(api_v1))))
-        return true;
-    for (size_t i = 0; i < refs->n; i++)
-        if (str_eq(api_version, refs->more[i].api_version) && str_eq(kind, refs->more[i].kind))
-            return true;
-    return false;
-}
-
 static bool read_ref(struct reader *rd, const json_t *spec)
 {
     bool custom = rd->run->kind == KIND_CUSTOMRUN;
@@ -194,7 +153,10 @@ static bool read_ref(struct reader *rd, const json_t *spec)
     const json_t *embedded = json_object_get(spec, custom ? "customSpec" : "spec");
     bool by_ref = ref && !json_is_null(ref);
 
-    if (!is_ours(rd->options->refs, by_ref ? ref : embedded, &rd->run->first_version))
+    const json_t *named = by_ref ? ref : embedded;
+
+    if (!run_refs_match(rd->options->refs, text_at(named, "apiVersion"), text_at(named, "kind"),
+                        &rd->run->first_version))
         return false;
     if (embedded && !json_is_null(embedded))
         fault(rd, FAULT_SPEC,
@@ -364,8 +326,7 @@ static void read_conditions(struct reader *rd, const json_t *array)
         r->reason = str_cut_utf8(text_at(condition, "reason"), RUN_MAX_ID);
         r->transition_ms = time_at(condition, "lastTransitionTime");
         r->message_hash = run_hash(text_at(condition, "message"));
-        if (rd->options->want_message)
-            r->message = text_at(condition, "message");
+        r->message = text_at(condition, "message");
     }
     if (json_array_size(foreign) > 0)
         r->foreign_conditions = keep_json(rd, foreign);
@@ -385,7 +346,7 @@ static void read_attempts(struct reader *rd, const json_t *status)
     r->retries_done = done <= 0 ? 0 : done > RUN_MAX_RETRIES ? RUN_MAX_RETRIES : (uint32_t)done;
     if (r->retries_done > 0) {
         r->attempt_ms = began != RUN_NO_TIME ? began : r->start_ms;
-        if (began != RUN_NO_TIME && r->has_start && same_second(began, r->start_ms))
+        if (began != RUN_NO_TIME && r->has_start && run_same_second(began, r->start_ms))
             r->start_ms = began;
     }
     if (r->kind != KIND_CUSTOMRUN || r->retries_done >= r->retries)
@@ -426,7 +387,11 @@ static bool own_texts(struct run *r)
     RUN_TEXTS(X)
 #undef X
     char *at = r->block = malloc(size ? size : 1);
-    if (!at)
+    char *message = malloc(r->message.len + 1);
+    if (message && r->message.len)
+        memcpy(message, r->message.at, r->message.len);
+    r->message.at = message;
+    if (!at || !message)
         return false;
 #define X(field)                               \
     if (r->field.len) {                        \
@@ -479,17 +444,25 @@ enum run_parsed run_parse(enum run_kind kind, struct str json, const struct run_
     struct reader rd = {.options = options, .run = &r, .temporaries = temporaries};
     enum run_parsed parsed = read_object(&rd, root);
 
-    if (parsed != RUN_MALFORMED && (rd.no_memory || !own_texts(&r)))
-        parsed = RUN_NO_MEMORY;
-    if (parsed == RUN_OURS || parsed == RUN_FOREIGN)
-        *ret = r;
-    else
+    if (parsed == RUN_MALFORMED)
+        return parsed;
+    if (!own_texts(&r) || rd.no_memory) {
         run_release(&r);
+        return RUN_NO_MEMORY;
+    }
+    *ret = r;
     return parsed;
+}
+
+void run_drop_message(struct run *r)
+{
+    free((char *)(uintptr_t)r->message.at);
+    r->message = STR_NONE;
 }
 
 void run_release(struct run *r)
 {
+    run_drop_message(r);
     if (r->question)
         question_free(r->question);
     free(r->block);

@@ -6,11 +6,13 @@
 #include "controller/controller.h"
 
 /* Limits on what an object may say. */
-#define RUN_MAX_NAME 253 /* a DNS-1123 subdomain; nothing longer, and no other characters, goes into a path \
-                          */
-#define RUN_MAX_ID      256 /* uid, resourceVersion */
-#define RUN_MAX_RETRIES 100 /* bounds retriesStatus: 100 entries of at most ~9 KiB stay below etcd's 1.5 MB \
-                             */
+#define RUN_MAX_NAME                                                                                      \
+    253                /* a DNS-1123 subdomain; nothing longer, and no other characters, goes into a path \
+                        */
+#define RUN_MAX_ID 256 /* uid, resourceVersion */
+#define RUN_MAX_RETRIES                                                                 \
+    100 /* bounds retriesStatus: 100 entries of at most ~9 KiB stay below etcd's 1.5 MB \
+         */
 #define RUN_MAX_PARAMS  1024
 #define RUN_MAX_CARRIED (64u << 10) /* annotations or extraFields copied into an entry of retriesStatus */
 #define RUN_NO_TIME     INT64_MIN
@@ -31,7 +33,6 @@ enum run_succeeded { SUCCEEDED_ABSENT, SUCCEEDED_UNKNOWN, SUCCEEDED_TRUE, SUCCEE
     X(status_message) /* spec.statusMessage, kept while cancelled */                         \
     X(fault_message)                                                                         \
     X(reason)             /* of the Succeeded condition */                                   \
-    X(message)            /* of the Succeeded condition; only when asked for */              \
     X(foreign_conditions) /* JSON array of the conditions of other types; empty: none */     \
     X(retries_status)     /* JSON array, kept while another entry may follow; empty: none */ \
     X(annotations)        /* status.annotations and status.extraFields as JSON, likewise: */ \
@@ -63,6 +64,7 @@ struct run {
 #define X(field) struct str field;
     RUN_TEXTS(X)
 #undef X
+    struct str message;        /* of the Succeeded condition: memory of its own, see run_drop_message */
     struct question *question; /* owned; NULL when faulty, or taken by the holder */
     char *block;
 };
@@ -77,6 +79,8 @@ struct run_refs {
 };
 /* Splits at the last '/'. False: `entry` lacks a part. entry is borrowed for the life of refs. */
 bool run_refs_add(struct run_refs *refs, const char *entry);
+bool run_refs_match(const struct run_refs *refs, struct str api_version, struct str kind,
+                    bool *ret_first_version);
 
 enum run_parsed {
     RUN_OURS,
@@ -88,7 +92,6 @@ enum run_parsed {
 struct run_parse_options {
     const struct run_refs *refs;
     int64_t default_timeout_ms;
-    bool want_message; /* keep the condition's message (for a Kubernetes Event) */
 };
 
 /* Reads one object. On RUN_OURS and RUN_FOREIGN ret is filled; release with run_release.
@@ -100,6 +103,10 @@ struct run_parse_options {
 enum run_parsed run_parse(enum run_kind kind, struct str json, const struct run_parse_options *options,
                           struct run *ret);
 void run_release(struct run *r);
+/* Frees the message, which only a Kubernetes Event needs: a Run that waits need not hold it. */
+void run_drop_message(struct run *r);
+/* True when both are in the same second, as the API writes times. */
+bool run_same_second(int64_t a_ms, int64_t b_ms);
 
 /* The message of a Status object, for people; empty when there is none. */
 void run_status_message(struct str json, struct text *out);
