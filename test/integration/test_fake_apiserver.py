@@ -517,6 +517,13 @@ def test_gone_in_the_stream_and_as_status(fake, watch):
     assert watch("runs", f"resourceVersion={version}").status == 410
 
 
+def test_compaction_is_of_all_resources(fake, watch):
+    version = fake.list("runs")["metadata"]["resourceVersion"]
+    fake.create("customruns", "a", RUN)
+    fake.compact()
+    assert watch("runs", f"resourceVersion={version}").next()["object"]["code"] == 410
+
+
 def test_crd_deleted_under_a_watch(fake, watch):
     version = fake.create("runs", "a", RUN)["metadata"]["resourceVersion"]
     stream = watch("runs", f"resourceVersion={version}")
@@ -579,8 +586,9 @@ def test_body_contains(fake):
 def test_reset(fake):
     fake.create("runs", "a", RUN)
     fake.fault("reset", method="PATCH")
-    with pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError) as raised:
         fake.patch("runs", "a", waiting(), status=True)
+    assert raised.type is ConnectionResetError  # and not http.client.RemoteDisconnected, which is one
     assert fake.condition("runs", "a") == {}
 
 
