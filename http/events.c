@@ -72,7 +72,7 @@ static void on_post(void *arg, struct http_request *r)
         store_append(e->store, event, body, VIA_WEBHOOK, e->now_ms(), on_stored, e, id);
     if (status != STORE_OK)
         reply_failed(e, id, status);
-    event_free(event);
+    event_json_free(event);
 }
 
 struct one {

@@ -7,9 +7,7 @@
 #include <sys/queue.h>
 
 /* A page of GET /events. */
-#define LIST_DEFAULT_LIMIT 100
-#define LIST_MAX_LIMIT     1000
-#define LIST_MAX_BYTES     (UINT64_C(4) << 20)
+#define LIST_MAX_BYTES (UINT64_C(4) << 20)
 /* What one turn of the loop does for a list. */
 #define LIST_TURN_RECORDS 1000 /* looked at */
 #define LIST_TURN_ANSWERS 32   /* of these, written out as JSON */
@@ -34,28 +32,5 @@ bool events_not_ready(struct events *e, struct http_request *r);
 /* The handler of GET /events. arg: struct events. */
 void list_serve(void *arg, struct http_request *r);
 void list_free_all(struct events *e);
-
-/* Which records a list shows, and how much of them. Owns its text. query.c. */
-struct query {
-    char *text;
-    struct str kind;
-    struct str namespace;
-    struct str name;
-    struct str cluster;
-    struct str reason;
-    struct str severity;
-    struct str revision;
-    unsigned given;   /* a bit for each name of query.c that was given */
-    int64_t since_ms; /* of the last statement; INT64_MIN: no bound */
-    int64_t until_ms; /* exclusive; INT64_MAX: no bound */
-    uint64_t after;   /* 0: from the beginning, or the newest when descending */
-    size_t limit;
-    bool descending;
-};
-/* False with one line in err that names the parameter. */
-bool query_init(struct query *q, const struct http_param *params, size_t n, int64_t now_ms,
-                char err[static HTTP_ERROR]);
-bool query_matches(const struct query *q, const struct record *r);
-void query_done(struct query *q);
 
 #endif

@@ -12,15 +12,18 @@
 #include "http/server_priv.h"
 
 #include "store/event_json.h"
+#include "store/filter.h"
 
 #include <event2/buffer.h>
 #include <event2/event.h>
 #include <stdlib.h>
 
+_Static_assert(HTTP_ERROR >= FILTER_ERROR, "filter_new writes into an error of http/");
+
 struct list {
     struct events *events;
     uint64_t id; /* of the request */
-    struct query query;
+    struct filter *filter;
     struct evbuffer *link; /* the next page, up to the id */
     struct event *turn;
     struct json_out out;
@@ -42,7 +45,7 @@ static void list_free(struct list *l)
     if (l->link)
         evbuffer_free(l->link);
     json_out_free(&l->out);
-    query_done(&l->query);
+    filter_free(l->filter);
     TAILQ_REMOVE(&l->events->lists, l, entry);
     l->events->n_lists--;
     free(l);
@@ -85,8 +88,8 @@ static bool on_record(void *arg, const struct record *r)
 {
     struct list *l = arg;
 
-    if (query_matches(&l->query, r)) {
-        if (l->n == l->query.limit) {
+    if (filter_passes(l->filter, r)) {
+        if (l->n == filter_limit(l->filter)) {
             l->is_full = true;
             return false;
         }
@@ -136,8 +139,8 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
     l->turn_n = 0;
     l->turn_begin = l->out.len;
     l->interrupted = false;
-    uint64_t more =
-        store_scan(l->events->store, l->position, l->query.descending, LIST_TURN_RECORDS, on_record, l);
+    uint64_t more = store_scan(l->events->store, l->position, filter_descending(l->filter), LIST_TURN_RECORDS,
+                               on_record, l);
     if (l->is_full || l->no_memory || (more == 0 && !l->interrupted))
         finish(l);
     else
@@ -165,7 +168,7 @@ static bool begin_link(struct evbuffer *link, const struct http_param *params, s
     return ok;
 }
 
-static struct list *list_new(struct events *e, struct http_request *r)
+static struct list *list_new(struct events *e, struct http_request *r, struct filter *filter)
 {
     struct list *l = calloc(1, sizeof *l);
 
@@ -181,7 +184,28 @@ static struct list *list_new(struct events *e, struct http_request *r)
         list_free(l);
         return NULL;
     }
+    l->filter = filter;
     return l;
+}
+
+static struct filter *new_filter(struct events *e, const struct http_param *params, size_t n,
+                                 char err[static HTTP_ERROR])
+{
+    struct filter_param copy[HTTP_MAX_PARAMS];
+
+    for (size_t i = 0; i < n; i++)
+        copy[i] = (struct filter_param){params[i].name, params[i].value};
+    return filter_new(copy, n, e->now_ms(), err);
+}
+
+/* For store_scan, where a descending 0 means the newest record: below an `after` of 0 there is none. */
+static uint64_t first_position(const struct filter *filter)
+{
+    uint64_t after = 0;
+
+    if (filter_after(filter, &after) && after == 0 && filter_descending(filter))
+        return 1;
+    return after;
 }
 
 void list_serve(void *arg, struct http_request *r)
@@ -191,7 +215,6 @@ void list_serve(void *arg, struct http_request *r)
     const struct http_param *params;
     size_t n;
     char err[HTTP_ERROR];
-    struct query query;
 
     if (http_accepts(r, "text/event-stream") || http_accepts(r, "application/x-ndjson")) {
         http_reply_error(e->server, id, 406, "only application/json is served on this path");
@@ -199,20 +222,21 @@ void list_serve(void *arg, struct http_request *r)
     }
     if (events_not_ready(e, r))
         return;
-    if (!http_request_params(r, &params, &n, err) || !query_init(&query, params, n, e->now_ms(), err)) {
+    struct filter *filter = http_request_params(r, &params, &n, err) ? new_filter(e, params, n, err) : NULL;
+    if (!filter) {
         http_reply_error(e->server, id, 400, "%s", err);
         return;
     }
-    struct list *l = e->n_lists < LIST_MAX_RUNNING ? list_new(e, r) : NULL;
+    struct list *l = e->n_lists < LIST_MAX_RUNNING ? list_new(e, r, filter) : NULL;
     if (!l || !begin_link(l->link, params, n)) {
         http_reply_error(e->server, id, 503, "too many lists are being gathered: try again");
-        query_done(&query);
         if (l)
             list_free(l);
+        else
+            filter_free(filter);
         return;
     }
-    l->query = query;
-    l->position = query.after;
+    l->position = first_position(filter);
     on_turn(-1, 0, l);
 }
 

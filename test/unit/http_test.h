@@ -94,7 +94,7 @@ __attribute__((unused)) static void rig_turn(struct rig *rig, int ms)
     do {                                                     \
         int64_t rig_deadline = test_now_ms() + WAIT_MS;      \
         while (!(condition) && test_now_ms() < rig_deadline) \
-            rig_loop((rig), EVLOOP_NONBLOCK);   \
+            rig_loop((rig), EVLOOP_NONBLOCK);                \
         CHECK(condition);                                    \
     } while (0)
 
