@@ -57,7 +57,7 @@ until_true() {
 
 # ---- the API server ----
 
-api() { curl -sS --fail-with-body --max-time 10 --cacert "$work/api/ca.crt" -K "$work/curlrc" "$@"; }
+api() { curl -sS --fail-with-body --max-time 10 -K "$work/curlrc" "$@"; }
 
 start_api_server() {
   [ -x "$fake" ] || die "no such program: $fake"
@@ -65,9 +65,9 @@ start_api_server() {
   pids+=($!)
   until_true "the API server" test -e "$work/api/ready"
   api_url=$(sed -n 's/^url //p' "$work/api/info")
-  # Not on the command line, where ps would show it.
-  printf 'header = "Authorization: Bearer %s"\n' "$(cat "$work/api/token")" >"$work/curlrc"
-  chmod 600 "$work/curlrc"
+  # The token not on the command line, where ps would show it. The directory of mktemp is ours alone.
+  printf 'cacert = "%s"\nheader = "Authorization: Bearer %s"\n' "$work/api/ca.crt" "$(cat "$work/api/token")" \
+    >"$work/curlrc"
 }
 
 table() { api "$api_url/_control/table?resource=$1"; }
@@ -190,7 +190,7 @@ play() {
 }
 
 say_what_to_try() {
-  local api_curl="curl --cacert $work/api/ca.crt -K $work/curlrc"
+  local api_curl="curl -K $work/curlrc"
   run_json wait-for-a a >"$work/run.json"
   customrun_json wait-for-commit "$commit" >"$work/customrun.json"
   cat <<TEXT

@@ -50,10 +50,10 @@ static void reply_discovery(struct call *call, const char *group, const char *ve
             strcmp(resource->version, version) != 0) {
             continue;
         }
-        json_array_append_new(list,
-                              json_pack("{s:s, s:s, s:b, s:s, s:[sssssss]}", "name", resource->plural,
-                                        "singularName", "", "namespaced", 1, "kind", resource->kind, "verbs",
-                                        "delete", "get", "list", "patch", "create", "update", "watch"));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:s, s:[sssssss]}", "name", resource->plural,
+                                              "singularName", resource->singular, "namespaced", 1, "kind",
+                                              resource->kind, "verbs", "delete", "get", "list", "patch",
+                                              "create", "update", "watch"));
         if (resource->has_status) {
             json_array_append_new(list, json_pack("{s:s+, s:s, s:b, s:s, s:[ss]}", "name", resource->plural,
                                                   "/status", "singularName", "", "namespaced", 1, "kind",
@@ -76,7 +76,9 @@ static void go(struct call *call)
     char *watch = http_query(call->request, "watch");
     bool watches = watch != NULL && (strcmp(watch, "1") == 0 || strcmp(watch, "true") == 0);
     free(watch);
-    if (call->name != NULL && strcmp(method, "GET") == 0) {
+    if (call->unknown_part) {
+        call_fail_object(call, 404, "NotFound", "", " not found");
+    } else if (call->name != NULL && strcmp(method, "GET") == 0) {
         verb_get(call);
     } else if (call->name != NULL && strcmp(method, "PATCH") == 0) {
         verb_patch(call);
@@ -88,6 +90,8 @@ static void go(struct call *call)
         verb_list(call);
     } else if (call->name == NULL && call->namespace != NULL && strcmp(method, "POST") == 0) {
         verb_create(call);
+    } else if (call->name == NULL && call->namespace == NULL) {
+        call_reply_text(call, 404, "404 page not found\n"); /* objects are made in namespaces */
     } else {
         call_fail(call, 405, "MethodNotAllowed", "%s", status_message(405));
     }
@@ -108,8 +112,9 @@ static bool route_resource(struct call *call, const char *group, const char *ver
     call->resource = objects_find(call->fake->objects, group, version, segments[0]);
     call->name = count > 1 ? segments[1] : NULL;
     call->status_only = count == 3;
-    return call->resource != NULL && call->resource->served &&
-           (count < 3 || (call->resource->has_status && strcmp(segments[2], "status") == 0));
+    call->unknown_part = count == 3 && !(call->resource != NULL && call->resource->has_status &&
+                                         strcmp(segments[2], "status") == 0);
+    return call->resource != NULL && call->resource->served;
 }
 
 static void route(struct call *call)

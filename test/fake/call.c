@@ -32,7 +32,6 @@ static const struct status_row status_rows[] = {
      "apply "
      "your changes to the latest version and try again"},
     {410, "Expired", "too old resource version: 1 (2)"},
-    {413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728"},
     {415, "UnsupportedMediaType",
      "the body of the request was in an unknown format - accepted media types include: "
      "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"},
@@ -79,9 +78,10 @@ double fake_now_ms(void)
 
 json_t *status_failure(int status, const char *reason, const char *message, json_t *details)
 {
-    return json_pack("{s:s, s:s, s:{}, s:s, s:s, s:s, s:o*, s:i}", "kind", "Status", "apiVersion", "v1",
-                     "metadata", "status", "Failure", "message", message, "reason", reason, "details",
-                     details, "code", status);
+    const char *named = *reason == '\0' ? NULL : reason; /* some errors of the real server have none */
+    return json_pack("{s:s, s:s, s:{}, s:s, s:s, s:s*, s:o*, s:i}", "kind", "Status", "apiVersion", "v1",
+                     "metadata", "status", "Failure", "message", message, "reason", named, "details", details,
+                     "code", status);
 }
 
 static void reply(struct call *call, int status, const char *content_type, const char *headers,
@@ -150,14 +150,43 @@ void call_fail_object(struct call *call, int status, const char *reason, const c
     call_fail_with(call, status, reason, details, 0, message);
 }
 
+void call_fail_field(struct call *call, const char *kind, const char *field, const char *reason,
+                     const char *problem)
+{
+    const struct resource *resource = call->resource;
+    char message[1024];
+    snprintf(message, sizeof(message), "%s.%s \"%s\" is invalid: %s: %s", kind, resource->group,
+             call->name == NULL ? "" : call->name, field, problem);
+    json_t *details =
+        json_pack("{s:s*, s:s, s:s, s:[{s:s, s:s, s:s}]}", "name", call->name, "group", resource->group,
+                  "kind", kind, "causes", "reason", reason, "message", problem, "field", field);
+    call_fail_with(call, 422, "Invalid", details, 0, message);
+}
+
+bool call_has_type(const struct call *call, const char *content_type)
+{
+    const char *type = call->request->content_type == NULL ? "" : call->request->content_type;
+    return strcspn(type, "; ") == strlen(content_type) &&
+           strncmp(type, content_type, strlen(content_type)) == 0;
+}
+
 json_t *call_body(struct call *call)
 {
     json_error_t error;
+    if (call->request->content_type != NULL && !call_has_type(call, "application/json")) {
+        call_fail(call, 415, "UnsupportedMediaType",
+                  "the body of the request was in an unknown format - accepted media types include: "
+                  "application/json, "
+                  "application/yaml, application/vnd.kubernetes.protobuf");
+        return NULL;
+    }
     json_t *body = json_loadb(call->request->body, call->request->body_bytes, JSON_ALLOW_NUL, &error);
     if (!json_is_object(body)) {
+        call_fail(call, 400, "BadRequest",
+                  "the object provided is unrecognized (must be of type %s): couldn't get version/kind; json "
+                  "parse error: %s",
+                  call->resource->kind, body == NULL ? error.text : "not an object");
         json_decref(body);
-        call_fail(call, 400, "BadRequest", "couldn't get version/kind; json parse error: %s",
-                  body == NULL ? error.text : "not an object");
         return NULL;
     }
     return body;

@@ -305,11 +305,15 @@ void control_handle(struct call *call)
         if (strcmp(endpoint->path, path) != 0 || strcmp(endpoint->method, call->request->method) != 0) {
             continue;
         }
-        json_t *body = call->request->body_bytes == 0 ? json_object() : call_body(call);
-        if (body != NULL) {
+        json_t *body = call->request->body_bytes == 0
+                           ? json_object()
+                           : json_loadb(call->request->body, call->request->body_bytes, JSON_ALLOW_NUL, NULL);
+        if (json_is_object(body)) {
             endpoint->handle(call, body);
-            json_decref(body);
+        } else {
+            fail(call, "not a JSON object");
         }
+        json_decref(body);
         return;
     }
     call_fail(call, 404, "NotFound", "no such control endpoint; see the README beside the source");

@@ -65,6 +65,7 @@ struct call {
     const char *namespace; /* NULL: all */
     const char *name;      /* NULL: the collection */
     bool status_only;      /* the status subresource */
+    bool unknown_part;     /* another subresource */
 };
 
 double fake_now_ms(void); /* Unix milliseconds, with microseconds behind the point */
@@ -79,11 +80,15 @@ void call_fail_with(struct call *call, int status, const char *reason, json_t *d
 /* The message: before, then `customruns.tekton.dev "name"`, then after. */
 void call_fail_object(struct call *call, int status, const char *reason, const char *before,
                       const char *after);
+/* 422 for a field; kind: "CustomRun" (the schema) or "customruns" (the registry), as the real server has it. */
+void call_fail_field(struct call *call, const char *kind, const char *field, const char *reason,
+                     const char *problem);
 json_t *status_failure(int status, const char *reason, const char *message, json_t *details);
 const char *status_reason(int status);  /* the reason that goes with a code */
 const char *status_message(int status); /* a sentence a kube-apiserver says with it */
-/* The request's body as an object; answers 400 and returns NULL when it is none. */
+/* The request's body as a new object of this kind; answers 400 or 415 and returns NULL when it is none. */
 json_t *call_body(struct call *call);
+bool call_has_type(const struct call *call, const char *content_type);
 
 /* api.c */
 void api_on_request(struct http_conn *conn, struct http_request *request, void *arg);
@@ -98,8 +103,6 @@ void verb_watch(struct call *call);
 
 /* "": no version. False: not a number. */
 bool parse_version(const char *text, uint64_t *ret_version);
-void call_fail_version(struct call *call, const char *text);
-void call_fail_too_large(struct call *call, uint64_t version);
 
 struct snapshots *snapshots_new(void);
 void snapshots_free(struct snapshots *snapshots);

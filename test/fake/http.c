@@ -251,7 +251,15 @@ static void refuse(struct http_conn *conn, int status, const char *problem)
     char body[256];
     int bytes = snprintf(body, sizeof(body), "%d %s: %s", status, http_status_text(status), problem);
     conn->state = CONN_ANSWERING;
-    http_reply(conn, status, "text/plain; charset=utf-8", "", body, (size_t)bytes);
+    if (status == 413) { /* the one that a kube-apiserver itself says, not Go's server below it */
+        bytes = snprintf(
+            body, sizeof(body),
+            "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",\"message\":"
+            "\"%s\",\"reason\":\"RequestEntityTooLarge\",\"code\":413}\n",
+            problem);
+    }
+    http_reply(conn, status, status == 413 ? "application/json" : "text/plain; charset=utf-8", "", body,
+               (size_t)bytes);
 }
 
 static void begin_request(struct http_conn *conn, struct http_request *request)

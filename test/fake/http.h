@@ -19,7 +19,7 @@
 #include <openssl/ssl.h>
 
 #define HTTP_MAX_HEAD_BYTES   (16u * 1024u)
-#define HTTP_MAX_BODY_BYTES   (4u * 1024u * 1024u)
+#define HTTP_MAX_BODY_BYTES   (3u * 1024u * 1024u) /* as a kube-apiserver */
 #define HTTP_MAX_OUTPUT_BYTES (64u * 1024u * 1024u)
 #define HTTP_MAX_CONNECTIONS  4096u
 /* What a kube-apiserver (Go's net/http) sends with a Content-Length; longer answers are chunked. */

@@ -48,15 +48,15 @@ bool parse_version(const char *text, uint64_t *ret_version)
     return true;
 }
 
-void call_fail_version(struct call *call, const char *text)
+static void fail_version(struct call *call, const char *text)
 {
-    call_fail(
-        call, 400, "BadRequest",
-        "resourceVersion: Invalid value: \"%.100s\": strconv.ParseUint: parsing \"%.100s\": invalid syntax",
-        text, text);
+    call_fail(call, 400, "BadRequest",
+              "invalid resource version: resourceVersion: Invalid value: \"%.100s\": strconv.ParseUint: "
+              "parsing \"%.100s\": invalid syntax",
+              text, text);
 }
 
-void call_fail_too_large(struct call *call, uint64_t version)
+static void fail_too_large(struct call *call, uint64_t version)
 {
     char message[128];
     snprintf(message, sizeof(message), "Timeout: Too large resource version: %" PRIu64 ", current: %" PRIu64,
@@ -139,7 +139,11 @@ static void list_next(struct call *call, const char *token, size_t limit)
 {
     size_t start = 0;
     const struct snapshot *snapshot = find_snapshot(call, token, &start);
-    if (snapshot == NULL || start > json_array_size(snapshot->items)) {
+    if (strstr(token, "==") == NULL) {
+        call_fail(call, 400, "BadRequest",
+                  "invalid continue token: continue key is not valid: invalid character looking for "
+                  "beginning of value");
+    } else if (snapshot == NULL || start > json_array_size(snapshot->items)) {
         call_fail(
             call, 410, "Expired",
             "The provided continue parameter is too old to display a consistent list result. You can start a "
@@ -165,9 +169,9 @@ void verb_list(struct call *call)
         call_fail(call, 400, "BadRequest", "strconv.ParseInt: parsing \"%.100s\": invalid syntax",
                   limit_text);
     } else if (version_text != NULL && !parse_version(version_text, &version)) {
-        call_fail_version(call, version_text);
+        fail_version(call, version_text);
     } else if (version > objects_version(call->fake->objects)) {
-        call_fail_too_large(call, version);
+        fail_too_large(call, version);
     } else if (token != NULL && *token != '\0') {
         list_next(call, token, (size_t)limit);
     } else {

@@ -21,12 +21,19 @@ static const char *const run_status_keys[] = {
     "completionTime",     "results",    "extraFields", NULL,
 };
 
+static const char *const customrun_status_keys[] = {
+    "observedGeneration", "conditions",    "annotations", "startTime", "completionTime", "results",
+    "extraFields",        "retriesStatus", NULL,
+};
+
 static const struct resource known_resources[] = {
-    {"tekton.dev", "v1alpha1", "runs", "Run", run_status_keys, true, true},
-    {"tekton.dev", "v1beta1", "customruns", "CustomRun", NULL, true, true},
-    {"", "v1", "events", "Event", NULL, false, true},
-    {"kustomize.toolkit.fluxcd.io", "v1", "kustomizations", "Kustomization", NULL, true, false},
-    {"helm.toolkit.fluxcd.io", "v2", "helmreleases", "HelmRelease", NULL, true, false},
+    {"tekton.dev", "v1alpha1", "runs", "Run", "run", run_status_keys, false, true, true},
+    {"tekton.dev", "v1beta1", "customruns", "CustomRun", "customrun", customrun_status_keys, true, true,
+     true},
+    {"", "v1", "events", "Event", "event", NULL, false, false, true},
+    {"kustomize.toolkit.fluxcd.io", "v1", "kustomizations", "Kustomization", "kustomization", NULL, false,
+     true, false},
+    {"helm.toolkit.fluxcd.io", "v2", "helmreleases", "HelmRelease", "helmrelease", NULL, false, true, false},
 };
 #define RESOURCES (sizeof(known_resources) / sizeof(known_resources[0]))
 

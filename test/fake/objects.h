@@ -26,9 +26,11 @@ struct resource {
     const char *version;
     const char *plural;
     const char *kind;
-    const char *const *status_keys; /* NULL: any; else what the admission webhook lets through */
-    bool has_status;                /* a status subresource */
-    bool served;                    /* switched by objects_serve */
+    const char *singular;
+    const char *const *status_keys; /* NULL: any */
+    bool structural; /* the CRD's schema drops other keys; else an admission webhook refuses them */
+    bool has_status; /* a status subresource */
+    bool served;     /* switched by objects_serve */
 };
 
 enum change_type { CHANGE_ADDED, CHANGE_MODIFIED, CHANGE_DELETED };

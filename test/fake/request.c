@@ -169,7 +169,7 @@ static int finish(struct evbuffer *in, struct http_request *request, const struc
                   size_t head_bytes, const char **ret_problem)
 {
     if (head->content_length > HTTP_MAX_BODY_BYTES) {
-        *ret_problem = "Request entity too large: limit is 4194304";
+        *ret_problem = "Request entity too large: limit is 3145728";
         return 413;
     }
     if (evbuffer_get_length(in) < head_bytes + head->content_length) {

@@ -15,6 +15,7 @@
 #include <openssl/rand.h>
 
 #include "test/fake/fake.h"
+#include "test/fake/schema.h"
 
 static json_t *now_stamp(void)
 {
@@ -85,18 +86,22 @@ static bool check_type(struct call *call, const json_t *body)
     const char *version = json_string_value(json_object_get(body, "apiVersion"));
     const char *kind = json_string_value(json_object_get(body, "kind"));
     char wanted[128];
+    char problem[256];
     snprintf(wanted, sizeof(wanted), "%s%s%s", resource->group, resource->group[0] == '\0' ? "" : "/",
              resource->version);
-    if (version != NULL && kind != NULL && strcmp(version, wanted) == 0 &&
-        strcmp(kind, resource->kind) == 0) {
-        return true;
+    if (version == NULL || strcmp(version, wanted) != 0) {
+        call_fail(call, 400, "BadRequest",
+                  "the API version in the data (%.100s) does not match the expected API version (%s)",
+                  version == NULL ? "" : version, wanted);
+        return false;
     }
-    call_fail(
-        call, 400, "BadRequest",
-        "the API version in the data (%s) does not match the expected API version (%s), or the kind (%s) the "
-        "expected kind (%s)",
-        version == NULL ? "" : version, wanted, kind == NULL ? "" : kind, resource->kind);
-    return false;
+    if (kind == NULL || strcmp(kind, resource->kind) != 0) {
+        snprintf(problem, sizeof(problem), "Invalid value: \"%.100s\": must be %s", kind == NULL ? "" : kind,
+                 resource->kind);
+        call_fail_field(call, resource->kind, "kind", "FieldValueInvalid", problem);
+        return false;
+    }
+    return true;
 }
 
 /* Answers and returns false when this object cannot be created here. */
@@ -108,9 +113,8 @@ static bool check_new(struct call *call, json_t *body)
         return false;
     }
     if (!json_is_object(metadata) || !settle_name(metadata)) {
-        call_fail(call, 422, "Invalid",
-                  "%s.%s \"\" is invalid: metadata.name: Required value: name or generateName is required",
-                  call->resource->kind, call->resource->group);
+        call_fail_field(call, call->resource->kind, "metadata.name", "FieldValueRequired",
+                        "Required value: name or generateName is required");
         return false;
     }
     if (*namespace != '\0' && strcmp(namespace, call->namespace) != 0) {
@@ -144,7 +148,11 @@ void verb_create(struct call *call)
         json_object_set_new(metadata, "generation", json_integer(1));
         json_object_del(body, "status");
     }
-    if (objects_put(call->fake->objects, call->resource, json_incref(body))) {
+    struct schema_problem problem;
+    if (!schema_apply(call->resource, body, &problem)) {
+        call_fail_field(call, call->resource->kind, problem.field, problem.reason, problem.message);
+        json_decref(body);
+    } else if (objects_put(call->fake->objects, call->resource, json_incref(body))) {
         call_reply_json(call, 201, body);
     } else {
         json_decref(body);
@@ -210,33 +218,53 @@ static json_t *apply(const struct call *call, json_t *object, json_t *patch)
     return own;
 }
 
-/* The precondition of the patch; false when it is not met. */
-static bool is_current(const json_t *object, const json_t *patch)
+/* The precondition of the patch; answers and returns false when it is not met. */
+static bool check_version(struct call *call, const json_t *object, const json_t *patch)
 {
-    json_t *version = json_object_get(json_object_get(patch, "metadata"), "resourceVersion");
-    return version == NULL || (json_is_string(version) && strcmp(json_string_value(version), "") == 0) ||
-           json_equal(version, json_object_get(json_object_get(object, "metadata"), "resourceVersion"));
+    const json_t *version = json_object_get(json_object_get(patch, "metadata"), "resourceVersion");
+    const char *text = json_string_value(version);
+    uint64_t number = 0;
+    if (version == NULL || json_is_null(version)) {
+        return true;
+    }
+    if (text == NULL) {
+        call_fail_field(call, call->resource->kind, "patch", "FieldValueInvalid",
+                        "Invalid value: resourceVersion accessor error: is not of the type string");
+    } else if (*text == '\0') {
+        call_fail_field(call, call->resource->plural, "metadata.resourceVersion", "FieldValueInvalid",
+                        "Invalid value: 0: must be specified for an update");
+    } else if (!parse_version(text, &number)) {
+        call_fail(call, 500, "", "strconv.ParseUint: parsing \"%.100s\": invalid syntax", text);
+    } else if (strcmp(text, object_meta(object, "resourceVersion")) != 0) {
+        call_fail_object(
+            call, 409, "Conflict", "Operation cannot be fulfilled on ",
+            ": the object has been modified; please apply your changes to the latest version and try "
+            "again");
+    } else {
+        return true;
+    }
+    return false;
 }
 
-/* What the admission webhook of the Tekton version that serves this kind would refuse. */
-static const char *denied_key(const struct resource *resource, const json_t *object)
+/* What a patch of the main resource may not touch; answers and returns false. */
+static bool check_identity(struct call *call, const json_t *object, const json_t *patch)
 {
-    const char *key = NULL;
-    json_t *value = NULL;
-    if (resource->status_keys == NULL) {
-        return NULL;
+    const json_t *metadata = json_object_get(patch, "metadata");
+    const char *name = json_string_value(json_object_get(metadata, "name"));
+    const char *uid = json_string_value(json_object_get(metadata, "uid"));
+    char problem[256];
+    if (name != NULL && strcmp(name, call->name) != 0) {
+        call_fail(call, 400, "BadRequest",
+                  "the name of the object (%.100s) does not match the name on the URL (%s)", name,
+                  call->name);
+        return false;
     }
-    json_object_foreach(json_object_get(object, "status"), key, value)
-    {
-        size_t i = 0;
-        while (resource->status_keys[i] != NULL && strcmp(resource->status_keys[i], key) != 0) {
-            i++;
-        }
-        if (resource->status_keys[i] == NULL) {
-            return key;
-        }
+    if (!call->status_only && uid != NULL && strcmp(uid, object_meta(object, "uid")) != 0) {
+        snprintf(problem, sizeof(problem), "Invalid value: \"%.100s\": field is immutable", uid);
+        call_fail_field(call, call->resource->kind, "metadata.uid", "FieldValueInvalid", problem);
+        return false;
     }
-    return NULL;
+    return true;
 }
 
 static void bump_generation(const struct call *call, json_t *next, const json_t *object)
@@ -264,26 +292,21 @@ static void store(struct call *call, json_t *next)
 
 static void patch_with(struct call *call, json_t *object, json_t *patch)
 {
-    if (!is_current(object, patch)) {
-        call_fail_object(
-            call, 409, "Conflict", "Operation cannot be fulfilled on ",
-            ": the object has been modified; please apply your changes to the latest version and try again");
+    struct schema_problem problem;
+    if (!check_version(call, object, patch) || !check_identity(call, object, patch)) {
         return;
     }
     json_t *next = apply(call, object, patch);
-    const char *denied = denied_key(call->resource, next);
-    json_t *status = json_object_get(next, "status");
-    if (denied != NULL) {
+    const char *denied = schema_denied_key(call->resource, next);
+    if (!schema_apply(call->resource, next, &problem)) {
+        call_fail_field(call, call->resource->kind, problem.field, problem.reason, problem.message);
+        json_decref(next);
+    } else if (denied != NULL) {
         call_fail(
             call, 400, "BadRequest",
             "admission webhook \"webhook.pipeline.tekton.dev\" denied the request: mutation failed: cannot "
             "decode incoming new object: json: unknown field \"%s\"",
             denied);
-        json_decref(next);
-    } else if (call->resource->has_status && status != NULL && !json_is_object(status)) {
-        call_fail(call, 422, "Invalid",
-                  "%s.%s \"%s\" is invalid: status: Invalid value: status must be of type object",
-                  call->resource->kind, call->resource->group, call->name);
         json_decref(next);
     } else if (json_equal(next, object)) {
         call_reply_json(call, 200, next);
@@ -295,9 +318,7 @@ static void patch_with(struct call *call, json_t *object, json_t *patch)
 
 void verb_patch(struct call *call)
 {
-    const char *type = call->request->content_type == NULL ? "" : call->request->content_type;
-    size_t length = strcspn(type, "; ");
-    if (strncmp(type, "application/merge-patch+json", length) != 0 || length != 28) {
+    if (!call_has_type(call, "application/merge-patch+json")) {
         call_fail(call, 415, "UnsupportedMediaType", "%s", status_message(415));
         return;
     }
@@ -326,9 +347,11 @@ void verb_delete(struct call *call)
     if (json_array_size(json_object_get(metadata, "finalizers")) > 0) {
         json_t *next = json_deep_copy(object);
         if (json_object_get(metadata, "deletionTimestamp") == NULL) {
-            json_object_set_new(json_object_get(next, "metadata"), "deletionTimestamp", now_stamp());
-            json_object_set_new(json_object_get(next, "metadata"), "deletionGracePeriodSeconds",
-                                json_integer(0));
+            json_t *marked = json_object_get(next, "metadata");
+            json_int_t generation = json_integer_value(json_object_get(marked, "generation"));
+            json_object_set_new(marked, "deletionTimestamp", now_stamp());
+            json_object_set_new(marked, "deletionGracePeriodSeconds", json_integer(0));
+            json_object_set_new(marked, "generation", json_integer(generation + 1));
             objects_put(call->fake->objects, call->resource, json_incref(next));
         }
         call_reply_json(call, 200, next);

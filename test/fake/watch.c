@@ -20,6 +20,7 @@
 struct watch {
     LIST_ENTRY(watch) link;
     struct call *call;
+    uint64_t after; /* may lie in the future: then all is silent until it has passed, as on the real server */
     struct event *timeout;
     struct event *bookmark; /* NULL: the client did not ask */
 };
@@ -85,7 +86,7 @@ static void offer(const struct change *change, void *arg)
 {
     struct watch *watch = arg;
     const struct call *call = watch->call;
-    if (change->resource == call->resource &&
+    if (change->resource == call->resource && change->version > watch->after &&
         (call->namespace == NULL || strcmp(call->namespace, change->namespace) == 0)) {
         write_line(watch, change->line, change->line_bytes);
     }
@@ -130,6 +131,7 @@ static void start(struct call *call, uint64_t version, uint64_t timeout_seconds,
         abort();
     }
     watch->call = call;
+    watch->after = version;
     watch->timeout = evtimer_new(fake->base, on_timeout, watch);
     watch->bookmark = bookmarks ? event_new(fake->base, -1, EV_PERSIST, on_bookmark, watch) : NULL;
     LIST_INSERT_HEAD(&fake->watches, watch, link);
@@ -207,11 +209,13 @@ void verb_watch(struct call *call)
         goto out;
     }
     if (version_text != NULL && !parse_version(version_text, &version)) {
-        call_fail_version(call, version_text);
+        call_fail(call, 500, "",
+                  "resourceVersion: Invalid value: \"%.100s\": strconv.ParseUint: parsing \"%.100s\": "
+                  "invalid syntax",
+                  version_text, version_text); /* sic: a list says 400 */
     } else if (timeout_text != NULL && (!parse_version(timeout_text, &timeout) || timeout > 86400)) {
-        call_fail(call, 400, "BadRequest", "timeoutSeconds: Invalid value: \"%.100s\"", timeout_text);
-    } else if (version > objects_version(call->fake->objects)) {
-        call_fail_too_large(call, version);
+        call_fail(call, 400, "BadRequest", "strconv.ParseInt: parsing \"%.100s\": invalid syntax",
+                  timeout_text);
     } else if (version != 0 && version < objects_oldest(call->fake->objects, call->resource)) {
         refuse_gone(call, version);
     } else {

@@ -183,8 +183,12 @@ def test_create_refusals(fake):
     again = is_status(fake.request("POST", path, body), 409, "AlreadyExists")
     assert again["message"] == 'runs.tekton.dev "a" already exists'
     assert again["details"] == {"name": "a", "group": "tekton.dev", "kind": "runs"}
-    is_status(fake.request("POST", path, {**body, "kind": "CustomRun"}), 400, "BadRequest")
-    is_status(fake.request("POST", path, {**body, "metadata": {}}), 422, "Invalid")
+    is_status(fake.request("POST", path, {**body, "kind": "CustomRun"}), 422, "Invalid")
+    is_status(fake.request("POST", path, {**body, "apiVersion": "tekton.dev/v1beta1"}), 400, "BadRequest")
+    unnamed = is_status(fake.request("POST", path, {**body, "metadata": {}}), 422, "Invalid")
+    assert unnamed["details"]["causes"] == [{"field": "metadata.name", "reason": "FieldValueRequired",
+                                            "message": "Required value: name or generateName is required"}]
+    is_status(fake.request("POST", path, body, content_type="text/plain"), 415, "UnsupportedMediaType")
     is_status(fake.request("POST", path, {**body, "metadata": {"name": "b", "namespace": "x"}}), 400, "BadRequest")
     is_status(fake.request("POST", path, "{"), 400, "BadRequest")
 
@@ -228,19 +232,20 @@ def test_main_patch_leaves_status_and_bumps_generation(fake):
     patched = fake.patch("customruns", "a", {"spec": {"status": "RunCancelled"}, "status": {"x": 1}}).json()
     assert patched["spec"] == {**RUN, "status": "RunCancelled"}
     assert patched["status"] == waiting()["status"] and patched["metadata"]["generation"] == 2
-    labelled = fake.patch("customruns", "a", {"metadata": {"labels": {"a": "b"}, "uid": "no", "name": "no"}}).json()
+    labelled = fake.patch("customruns", "a", {"metadata": {"labels": {"a": "b"}, "creationTimestamp": "no"}}).json()
     assert labelled["metadata"]["generation"] == 2 and labelled["metadata"]["labels"] == {"a": "b"}
-    assert labelled["metadata"]["uid"] == patched["metadata"]["uid"] and labelled["metadata"]["name"] == "a"
+    assert labelled["metadata"]["creationTimestamp"] == patched["metadata"]["creationTimestamp"]
+    is_status(fake.patch("customruns", "a", {"metadata": {"uid": "no"}}), 422, "Invalid")
+    is_status(fake.patch("customruns", "a", {"metadata": {"name": "no"}}), 400, "BadRequest")
 
 
 def test_merge_patch_rules(fake):
     fake.create("customruns", "a", RUN)
-    fake.patch("customruns", "a", {"status": {"keep": 1, "gone": 2, "list": [1, 2], "deep": {"a": 1, "b": 2}}},
-               status=True)
-    after = fake.patch("customruns", "a",
-                       {"status": {"gone": None, "list": [3], "deep": {"a": None, "c": {"d": None, "e": 1}}}},
-                       status=True).json()
-    assert after["status"] == {"keep": 1, "list": [3], "deep": {"b": 2, "c": {"e": 1}}}
+    def patch(**members):
+        return fake.patch("customruns", "a", {"status": {"extraFields": members}}, status=True).json()["status"]
+    patch(keep=1, gone=2, list=[1, 2], deep={"a": 1, "b": 2})
+    after = patch(gone=None, list=[3, None], deep={"a": None, "c": {"d": None, "e": 1}})
+    assert after == {"extraFields": {"keep": 1, "list": [3, None], "deep": {"b": 2, "c": {"e": 1}}}}
 
 
 def test_no_op_patch_keeps_the_revision(fake):
@@ -259,6 +264,9 @@ def test_resource_version_is_a_precondition(fake):
     body = is_status(fake.patch("customruns", "a", stale, status=True), 409, "Conflict")
     assert body["message"] == ('Operation cannot be fulfilled on customruns.tekton.dev "a": the object has been modified; '
                                'please apply your changes to the latest version and try again')
+    for version, status in ((1, 422), ("", 422), ("abc", 500)):
+        answer = fake.patch("customruns", "a", {"metadata": {"resourceVersion": version}, **waiting("C")}, status=True)
+        assert answer.status == status, answer
     assert fake.condition("customruns", "a")["reason"] == "Waiting"
 
 
@@ -282,6 +290,27 @@ def test_unknown_status_keys_of_a_run_are_denied(fake):
     assert fake.patch("customruns", "a", waiting(retriesStatus=[]), status=True).status == 200
 
 
+@pytest.mark.parametrize("status,field,message", [
+    ("x", "status", "Invalid value: \"string\":  in body must be of type object: \"string\""),
+    ({"conditions": [{"type": "Succeeded"}]}, "status.conditions[0].status", "Required value"),
+    ({"results": [{"name": "a", "value": 1}]}, "status.results[0].value",
+     "Invalid value: \"integer\": results[0].value in body must be of type string: \"integer\""),
+    ({"startTime": "yesterday"}, "status.startTime",
+     "Invalid value: \"yesterday\": startTime in body must be of type date-time: \"yesterday\""),
+])
+def test_schema_of_customruns(fake, status, field, message):
+    fake.create("customruns", "a", RUN)
+    body = is_status(fake.patch("customruns", "a", {"status": status}, status=True), 422, "Invalid")
+    assert body["message"] == f'CustomRun.tekton.dev "a" is invalid: {field}: {message}'
+    assert body["details"]["causes"][0]["field"] == field
+
+
+def test_unknown_status_keys_of_a_customrun_vanish(fake):
+    fake.create("customruns", "a", RUN)
+    answer = fake.patch("customruns", "a", waiting(unknown=1, extraFields={"x": 1}), status=True)
+    assert answer.status == 200 and answer.json()["status"] == waiting(extraFields={"x": 1})["status"]
+
+
 def test_delete(fake):
     uid = fake.create("runs", "a", RUN)["metadata"]["uid"]
     answer = fake.delete("runs", "a").json()
@@ -292,7 +321,8 @@ def test_delete(fake):
 
 def test_finalizer_delays_deletion(fake):
     fake.create("runs", "a", RUN, metadata={"finalizers": ["x/y"]})
-    assert "deletionTimestamp" in fake.delete("runs", "a").json()["metadata"]
+    marked = fake.delete("runs", "a").json()["metadata"]
+    assert "deletionTimestamp" in marked and marked["generation"] == 2
     assert fake.patch("runs", "a", waiting(), status=True).status == 200
     fake.patch("runs", "a", {"metadata": {"finalizers": None}})
     assert fake.get("runs", "a") is None
@@ -311,7 +341,8 @@ def test_events_are_kept(fake):
 def test_other_methods_and_paths(fake):
     fake.create("runs", "a", RUN)
     is_status(fake.request("PUT", fake.path("runs", "a"), {}), 405, "MethodNotAllowed")
-    is_status(fake.request("POST", fake.path("runs", namespace=None), {}), 405, "MethodNotAllowed")
+    assert fake.request("POST", fake.path("runs", namespace=None), {}).text == "404 page not found\n"
+    is_status(fake.request("GET", fake.path("runs", "a") + "/scale"), 404, "NotFound")
     for path in ("/", "/apis", "/apis/x.dev/v1/things", "/apis/tekton.dev/v1beta1/runs", "/api/v1/pods"):
         answer = fake.request("GET", path)
         assert (answer.status, answer.text) == (404, "404 page not found\n"), path
@@ -386,15 +417,20 @@ def test_expired_continue_is_410(fake):
 def test_bad_and_future_versions(fake):
     path = fake.path("runs", namespace=None)
     is_status(fake.request("GET", path + "?resourceVersion=x"), 400, "BadRequest")
-    for query in ("?resourceVersion=999999", "?watch=1&resourceVersion=999999"):
-        body = is_status_details(fake.request("GET", path + query))
-        assert body["details"]["causes"][0]["reason"] == "ResourceVersionTooLarge"
-
-
-def is_status_details(answer):
+    assert fake.request("GET", path + "?watch=1&resourceVersion=x").status == 500  # sic
+    answer = fake.request("GET", path + "?resourceVersion=999999")
     body = is_status(answer, 504, "Timeout")
     assert answer.headers["Retry-After"] == "1" and body["details"]["retryAfterSeconds"] == 1
-    return body
+    assert body["details"]["causes"][0]["reason"] == "ResourceVersionTooLarge"
+    is_status(fake.request("GET", path + "?limit=1&continue=junk"), 400, "BadRequest")
+
+
+def test_watch_from_the_future_is_silent(fake, watch):
+    version = int(fake.create("runs", "a", RUN)["metadata"]["resourceVersion"])
+    stream = watch("runs", f"resourceVersion={version + 2}&timeoutSeconds=5")
+    for name in ("b", "c", "d"):
+        fake.create("runs", name, RUN)
+    assert stream.next()["object"]["metadata"]["name"] == "d"
 
 
 def test_long_answers_are_chunked_and_short_ones_are_not(fake):
@@ -481,6 +517,13 @@ def test_gone_in_the_stream_and_as_status(fake, watch):
     assert watch("runs", f"resourceVersion={version}").status == 410
 
 
+def test_compaction_is_of_all_resources(fake, watch):
+    version = fake.list("runs")["metadata"]["resourceVersion"]
+    fake.create("customruns", "a", RUN)
+    fake.compact()
+    assert watch("runs", f"resourceVersion={version}").next()["object"]["code"] == 410
+
+
 def test_crd_deleted_under_a_watch(fake, watch):
     version = fake.create("runs", "a", RUN)["metadata"]["resourceVersion"]
     stream = watch("runs", f"resourceVersion={version}")
@@ -543,8 +586,9 @@ def test_body_contains(fake):
 def test_reset(fake):
     fake.create("runs", "a", RUN)
     fake.fault("reset", method="PATCH")
-    with pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError) as raised:
         fake.patch("runs", "a", waiting(), status=True)
+    assert raised.type is ConnectionResetError  # and not http.client.RemoteDisconnected, which is one
     assert fake.condition("runs", "a") == {}
 
 
@@ -708,7 +752,7 @@ def test_pause_stalls(fake):
     (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length : 3\r\n\r\nabc", 400),
     (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
     (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 20000 + b"\r\n\r\n", 431),
-    (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4194305\r\n\r\n", 413),
+    (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3145729\r\n\r\n", 413),
 ])
 def test_malformed_requests_are_refused(fake, text, status):
     assert raw_exchange(fake, text).startswith(b"HTTP/1.1 %d " % status)
