@@ -173,7 +173,7 @@ static void on_report(void *arg, const struct report *report)
 {
     const struct logger *logger = arg;
     char seconds[TIME_TEXT];
-    char time[TIME_TEXT + 4];
+    char time[TIME_TEXT + 8];
     int64_t now = wall_ms();
 
     if (report->level < logger->least)
