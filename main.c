@@ -173,7 +173,7 @@ static void on_report(void *arg, const struct report *report)
 {
     const struct logger *logger = arg;
     char seconds[TIME_TEXT];
-    char time[TIME_TEXT + 4];
+    char time[TIME_TEXT + 8];
     int64_t now = wall_ms();
 
     if (report->level < logger->least)
@@ -503,7 +503,7 @@ static int k8s_init(struct program *p)
     return 0;
 }
 
-/* What reports to another part goes first; the store last but for those that its close still completes. */
+/* What reports to another part goes first; the store before those that its close still completes. */
 static void program_free(struct program *p)
 {
     for (size_t i = 0; i < p->n_watches; i++)
@@ -511,9 +511,9 @@ static void program_free(struct program *p)
     k8s_client_free(p->k8s);
     if (p->store_event)
         event_free(p->store_event);
-    store_close(p->store);
     controller_free(p->controller);
     waiters_free(p->waiters);
+    store_close(p->store);
     events_free(p->events);
     health_free(p->health);
     http_server_free(p->server);

@@ -12,6 +12,7 @@ struct events;
 struct events *events_new(struct http_server *server, int64_t (*now_ms)(void),
                           const struct reporter *reporter);
 void events_set_store(struct events *e, struct store *store);
+/* After store_close: until then the store may complete appends that were made here. */
 void events_free(struct events *e);
 
 #endif

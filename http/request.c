@@ -59,6 +59,18 @@ struct str http_request_header(const struct http_request *r, const char *name)
     return str_trim(str_of(evhttp_find_header(evhttp_request_get_input_headers(r->req), name)));
 }
 
+bool http_accepts(const struct http_request *r, const char *type)
+{
+    struct str rest = http_request_header(r, "Accept");
+
+    while (rest.len > 0) {
+        struct str range = str_split(&rest, ',');
+        if (str_eq_nocase(str_trim(str_split(&range, ';')), str_of(type)))
+            return true;
+    }
+    return false;
+}
+
 struct str http_request_body(const struct http_request *r)
 {
     struct evbuffer *body = evhttp_request_get_input_buffer(r->req);

@@ -481,6 +481,11 @@ size_t http_server_pending(const struct http_server *s)
     return s->pending.n + guard_replying(s->guards);
 }
 
+struct event_base *http_server_base(const struct http_server *s)
+{
+    return s->base;
+}
+
 size_t http_server_connections(const struct http_server *s)
 {
     return guard_connections(s->guards);

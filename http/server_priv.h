@@ -20,6 +20,8 @@ struct http_request {
 };
 void http_request_init(struct http_request *r, struct evhttp_request *req, uint64_t id);
 void http_request_done(struct http_request *r);
+/* Whether the Accept header names the media type (ranges such as any text do not count: they are no wish). */
+bool http_accepts(const struct http_request *r, const char *type);
 
 /* Tells a route apart from others; path ends in "/{id}" or not. Returns whether it matches, and the segment.
  */
@@ -37,6 +39,7 @@ struct http_server *http_server_new_limits(struct event_base *base, const struct
                                            char err[static HTTP_ERROR]);
 /* The limits of the contract, with the descriptors that the process may have. */
 void http_default_limits(struct guard_limits *ret);
+struct event_base *http_server_base(const struct http_server *s);
 size_t http_server_connections(const struct http_server *s);
 
 #endif

@@ -61,7 +61,7 @@ struct k8s_watch {
     bool asking;    /* a request is under way */
     bool relisted;  /* a 410 was answered by a list since the last event */
     bool bookmarks; /* the server sends them */
-    bool was_synced;
+    bool told;      /* that it is interrupted */
     struct k8s_backoff backoff;
     char version[MAX_VERSION];
     char more[MAX_CONTINUE]; /* continue token; "" for the first page */
@@ -159,20 +159,22 @@ static void set_failing(struct k8s_watch *w, const char *why, bool report)
 
     text_init(&t, w->why, sizeof w->why);
     text_add_clean(&t, str_of(why));
-    if (w->state != K8S_WATCH_FAILING && report)
+    if (report && !w->told) {
         REPORT(k8s_client_reporter(w->client), REPORT_WARN, "watch interrupted",
                FIELD_TEXT("resource", w->collection), FIELD_TEXT("verb", w->to_watch ? "watch" : "list"),
                FIELD_STR("cause", text_str(&t)));
+        w->told = true;
+    }
     w->state = K8S_WATCH_FAILING;
 }
 
 static void set_synced(struct k8s_watch *w)
 {
-    if (w->state == K8S_WATCH_FAILING && w->was_synced)
+    if (w->told)
         REPORT(k8s_client_reporter(w->client), REPORT_INFO, "watch works again",
                FIELD_TEXT("resource", w->collection));
+    w->told = false;
     w->state = K8S_WATCH_SYNCED;
-    w->was_synced = true;
     w->absent_status = 0;
     w->why[0] = '\0';
 }

@@ -222,6 +222,17 @@ static enum store_status commit_judge(struct store *s, int status)
     return STORE_DEAD;
 }
 
+void store_note_record(struct store *s, const struct record *r)
+{
+    uint64_t digest = key_siphash(s->seed, r->cluster);
+
+    if (s->last_seq == 0)
+        s->cluster_digest = digest;
+    s->many_clusters = s->many_clusters || digest != s->cluster_digest;
+    s->last_seq = r->seq;
+    s->stats.records++;
+}
+
 static bool publish(struct store *s, struct pending *p)
 {
     p->n_keys = keys_of_record(s->seed, &p->stored.record, p->stored.body_first_digest,
@@ -229,9 +240,8 @@ static bool publish(struct store *s, struct pending *p)
     for (size_t i = 0; i < p->n_keys; i++)
         if (!index_add(s->index, p->keys[i], p->seq))
             return false;
-    s->last_seq = p->seq;
+    store_note_record(s, &p->stored.record);
     s->stats.stored++;
-    s->stats.records++;
     return true;
 }
 
@@ -355,6 +365,16 @@ void store_subscribe(struct store *s, store_on_record *on_record, void *arg)
 {
     if (s->n_subscribers < STORE_SUBSCRIBERS)
         s->subscribers[s->n_subscribers++] = (struct subscriber){on_record, arg};
+}
+
+void store_unsubscribe(struct store *s, void *arg)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < s->n_subscribers; i++)
+        if (s->subscribers[i].arg != arg)
+            s->subscribers[kept++] = s->subscribers[i];
+    s->n_subscribers = kept;
 }
 
 void store_get_stats(const struct store *s, struct store_stats *ret)

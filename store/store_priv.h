@@ -56,6 +56,8 @@ struct store {
     struct index *index;
     uint64_t last_seq;        /* newest published record: readers see nothing above */
     int64_t last_received_ms; /* of the newest append */
+    bool many_clusters;       /* records of more than one cluster are, or were, in the store */
+    uint64_t cluster_digest;  /* of the first one seen */
 
     struct pending_list queue;
     struct pending_list batch;                 /* being committed */
@@ -94,6 +96,9 @@ void store_drain(struct store *s);
 
 /* Same object of the same cluster. */
 bool record_same_object(const struct record *a, const struct record *b);
+
+/* A record is in the index now: moves last_seq, counts. */
+void store_note_record(struct store *s, const struct record *r);
 
 void store_report_error(const struct store *s, const char *sentence, int status);
 

@@ -36,6 +36,8 @@ struct rig {
     int reports;
     char last_report[128];
     uint16_t port;
+    void (*on_turn)(void *arg); /* after each turn of the loop; may be NULL */
+    void *on_turn_arg;
 };
 
 static void rig_report(void *arg, const struct report *report)
@@ -72,12 +74,19 @@ __attribute__((unused)) static void rig_stop(struct rig *rig)
     rig->base = NULL;
 }
 
+__attribute__((unused)) static void rig_loop(struct rig *rig, int flags)
+{
+    event_base_loop(rig->base, flags);
+    if (rig->on_turn)
+        rig->on_turn(rig->on_turn_arg);
+}
+
 /* One turn of the loop, waiting at most ms. */
 __attribute__((unused)) static void rig_turn(struct rig *rig, int ms)
 {
     struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
     event_base_loopexit(rig->base, &tv);
-    event_base_loop(rig->base, EVLOOP_ONCE);
+    rig_loop(rig, EVLOOP_ONCE);
 }
 
 /* Turns until the condition holds or WAIT_MS have passed. */
@@ -85,7 +94,7 @@ __attribute__((unused)) static void rig_turn(struct rig *rig, int ms)
     do {                                                     \
         int64_t rig_deadline = test_now_ms() + WAIT_MS;      \
         while (!(condition) && test_now_ms() < rig_deadline) \
-            event_base_loop((rig)->base, EVLOOP_NONBLOCK);   \
+            rig_loop((rig), EVLOOP_NONBLOCK);                \
         CHECK(condition);                                    \
     } while (0)
 
@@ -156,7 +165,7 @@ __attribute__((unused)) static void client_send(struct client *c, struct str byt
             bytes = str_from(bytes, (size_t)n);
         else if (errno != EAGAIN)
             return;
-        event_base_loop(c->rig->base, EVLOOP_NONBLOCK);
+        rig_loop(c->rig, EVLOOP_NONBLOCK);
         client_poll(c);
     }
     CHECK_INT(bytes.len, 0);

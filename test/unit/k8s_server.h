@@ -25,7 +25,7 @@
 
 /* ---- the loop ---- */
 
-static int64_t clock_ms(void)
+static UNUSED int64_t clock_ms(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -52,7 +52,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     for (int64_t run_until = clock_ms() + (ms); clock_ms() < run_until;) \
     turn_loop(base)
 
-static void turn_loop(struct event_base *base)
+static UNUSED void turn_loop(struct event_base *base)
 {
     event_base_once(base, -1, EV_TIMEOUT, on_tick, NULL, &(struct timeval){.tv_usec = 5000});
     event_base_loop(base, EVLOOP_ONCE);
