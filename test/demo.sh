@@ -144,7 +144,7 @@ tell() {
   answer=$(curl -sS --fail-with-body --max-time 10 -w '\n%{time_total}' "$url/events" -H 'Content-Type: application/json' \
     --data-binary "$data") || die "the event was not accepted: $answer"
   seconds=${answer##*$'\n'}
-  printf '%s\n\n' "${answer%$'\n'*}"
+  printf '%s\n\n' "$(printf '%s' "${answer%$'\n'*}")" # one newline, whether the answer ended in one or not
   until_true "$name to be done" is_done "$resource" "$name"
   table "$resource"
   printf '\n%s ms from starting curl to the status of %s (curl itself: %s s)\n' "$(difference "$posted" "$written_ms")" \
