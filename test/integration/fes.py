@@ -293,7 +293,12 @@ class Fake:
         self.control("DELETE", "requests")
 
     def fault(self, action, method=None, path=None, body_contains=None, **how):
-        """Adds a rule: times=1 (-1: for ever), skip, status, retry_after, body, delay_ms, after_bytes, bytes..."""
+        """Adds a rule: times=1 (-1: for ever), skip, status, retry_after, body, delay_ms, after_bytes, bytes...
+
+        body is sent as it is when it is text, and as JSON when it is a dict.
+        """
+        if isinstance(how.get("body"), dict):
+            how["body"] = json.dumps(how["body"])
         match = {"method": method, "path_contains": path, "body_contains": body_contains}
         match = {key: value for key, value in match.items() if value is not None}
         self.control("POST", "faults", {"action": action, "match": match, **how})
