@@ -167,8 +167,8 @@ def test_kubernetes_events_tell_the_transitions(fake, server):
 
 def test_conflict_is_decided_again(fake, server):
     fake.fault("status", method="PATCH", path="/status", times=2, status=409,
-               body={"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Conflict", "code": 409,
-                     "message": "the object has been modified"})
+               body=json.dumps({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Conflict",
+                                "code": 409, "message": "the object has been modified"}))
     fake.create_customrun("contested", "r-3")
     fake.wait_condition("customruns", "contested", "Unknown", "Waiting")
     stored(server, minimal("r-3", "ReconciliationSucceeded"))
