@@ -171,7 +171,7 @@ static void gather_all(struct gather *g)
     for (size_t i = 0; i < candidates.n && !g->failed; i++) {
         if (!seqs_add(&g->found, candidates.at[i]))
             g->failed = true;
-        if (q->n_objects == 0 && store_read(g->s, candidates.at[i], &stored) && concerns(g, r) &&
+        if (store_read(g->s, candidates.at[i], &stored) && concerns(g, r) &&
             (!q->has_cluster || str_eq(r->cluster, q->cluster)))
             gather_object(g, r->kind, r->namespace, r->name);
     }

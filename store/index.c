@@ -51,9 +51,22 @@ struct index {
     uint32_t n_chunks;
 };
 
-struct index *index_new(void)
+struct index *index_new(uint64_t keys)
 {
-    return calloc(1, sizeof(struct index));
+    struct index *ix = calloc(1, sizeof *ix);
+    uint64_t cap = keys / SHARDS * 3 / 2;
+
+    if (cap < SHARD_FIRST || cap > UINT32_MAX)
+        return ix;
+    for (size_t i = 0; ix && i < SHARDS; i++) {
+        ix->shards[i].slots = calloc(cap, sizeof(struct slot));
+        if (!ix->shards[i].slots) {
+            index_free(ix);
+            return NULL;
+        }
+        ix->shards[i].cap = (uint32_t)cap;
+    }
+    return ix;
 }
 
 void index_free(struct index *ix)

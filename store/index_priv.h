@@ -10,7 +10,8 @@
 
 struct index;
 
-struct index *index_new(void);
+/* With room for about that many keys, so that filling it moves nothing. NULL when out of memory. */
+struct index *index_new(uint64_t keys);
 void index_free(struct index *ix);
 
 /* seq must not be below one that the key already has; adding the last one again does nothing. False when out

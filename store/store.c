@@ -157,7 +157,7 @@ static void batch_form(struct store *s)
 {
     uint64_t bytes = 0;
 
-    s->n_fresh = 0;
+    store_forget_batch(s);
     while (s->queue.first && s->n_fresh < STORE_BATCH_EVENTS) {
         if (s->n_fresh > 0 && bytes + s->queue.first->len > STORE_BATCH_BYTES)
             break;
@@ -171,8 +171,8 @@ static void batch_form(struct store *s)
         record_seal(p->value, p->len, p->seq);
         s->ops[s->n_fresh] =
             (struct commit_op){.kind = COMMIT_APPEND, .seq = p->seq, .value = {p->value, p->len}};
-        s->fresh_digests[s->n_fresh] = p->stored.body_first_digest;
         s->fresh[s->n_fresh++] = p;
+        store_note_fresh(s);
         bytes += p->len;
     }
 }

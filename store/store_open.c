@@ -235,7 +235,9 @@ static bool open_index(struct store *s, char err[static STORE_ERROR])
 
     if (status)
         return fail(s, err, "cannot be read", mdb_strerror(status));
-    s->index = index_new();
+    MDB_stat stat = {0};
+    (void)mdb_stat(s->reader, s->events, &stat);
+    s->index = index_new(stat.ms_entries); /* most keys are those of bodies, one for each record */
     bool loaded = s->index ? load_all(s, err) : fail(s, err, "cannot be used", strerror(ENOMEM));
     mdb_txn_reset(s->reader);
     return loaded;

@@ -13,6 +13,8 @@
 
 #define STORE_SCHEMA 1
 
+#define BATCH_SLOTS (STORE_BATCH_EVENTS * 2)
+
 /* One append on its way. */
 struct pending {
     struct pending *next;
@@ -62,8 +64,7 @@ struct store {
     struct pending_list queue;
     struct pending_list batch;                 /* being committed */
     struct pending *fresh[STORE_BATCH_EVENTS]; /* those of the batch that are new records, by sequence */
-    uint64_t
-        fresh_digests[STORE_BATCH_EVENTS]; /* of their bodies, side by side because all are looked through */
+    uint16_t by_digest[BATCH_SLOTS]; /* open addressing: 1 + position in fresh of a body's digest; 0: empty */
     size_t n_fresh;
     struct commit_op ops[STORE_BATCH_EVENTS];
     bool in_flight;
@@ -90,6 +91,9 @@ bool store_read(struct store *s, uint64_t seq, struct record_stored *ret);
 /* Decides whether p repeats a record of the store or an earlier one of the batch that is being formed
  * (s->fresh[0..n_fresh)); if so fills seq, repeat and repeats_stored. */
 void store_find_repeat(struct store *s, struct pending *p);
+/* Notes s->fresh[n_fresh - 1] for that; store_forget_batch begins a new batch. */
+void store_note_fresh(struct store *s);
+void store_forget_batch(struct store *s);
 
 /* Commits and completes all that is queued. Blocks. */
 void store_drain(struct store *s);

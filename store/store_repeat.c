@@ -24,15 +24,39 @@ static bool batch_has_object(const struct store *s, size_t from, const struct re
     return false;
 }
 
+static size_t slot_of(uint64_t digest)
+{
+    return digest % BATCH_SLOTS;
+}
+
+void store_forget_batch(struct store *s)
+{
+    if (s->n_fresh)
+        memset(s->by_digest, 0, sizeof s->by_digest);
+    s->n_fresh = 0;
+}
+
+void store_note_fresh(struct store *s)
+{
+    size_t slot = slot_of(s->fresh[s->n_fresh - 1]->stored.body_first_digest);
+
+    while (s->by_digest[slot])
+        slot = (slot + 1) % BATCH_SLOTS;
+    s->by_digest[slot] = (uint16_t)s->n_fresh;
+}
+
 static bool repeats_in_batch(struct store *s, struct pending *p)
 {
-    for (size_t i = s->n_fresh; i-- > 0;) {
-        if (s->fresh_digests[i] != p->stored.body_first_digest)
-            continue;
+    const struct record *said = &p->stored.record;
+
+    for (size_t slot = slot_of(p->stored.body_first_digest); s->by_digest[slot];
+         slot = (slot + 1) % BATCH_SLOTS) {
+        size_t i = s->by_digest[slot] - 1u;
         const struct record *earlier = &s->fresh[i]->stored.record;
-        if (!str_eq(earlier->body_first, p->stored.record.body_first))
+        if (s->fresh[i]->stored.body_first_digest != p->stored.body_first_digest ||
+            !str_eq(earlier->body_first, said->body_first))
             continue;
-        bool newest = record_same_object(earlier, &p->stored.record) && !batch_has_object(s, i + 1, earlier);
+        bool newest = record_same_object(earlier, said) && !batch_has_object(s, i + 1, earlier);
         if (newest || !earlier->first.by_arrival) {
             p->seq = s->fresh[i]->seq;
             return true;

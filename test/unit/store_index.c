@@ -98,7 +98,7 @@ static void test_against_model(void)
         uint64_t state = round * 0x9E3779B97F4A7C15;
         struct seqs *model = calloc(MODEL_KEYS, sizeof *model);
         uint64_t keys[MODEL_KEYS];
-        struct index *ix = index_new();
+        struct index *ix = index_new(round * 2000);
         uint64_t seq = 0;
         CHECK(model && ix);
         for (size_t i = 0; i < MODEL_KEYS; i++) /* some in one table, some with the same place in it */
@@ -125,7 +125,7 @@ static void test_against_model(void)
 
 static void test_many_keys(void)
 {
-    struct index *ix = index_new();
+    struct index *ix = index_new(1000);
     uint64_t state = 42;
     struct seqs got = {0};
 
