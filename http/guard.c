@@ -294,6 +294,17 @@ static void take_over(struct guard *g)
     arm(g);
 }
 
+/* evhttp has let go of its half of a connection that was just accepted. */
+static void drop_unattached(struct guard *g)
+{
+    TAILQ_REMOVE(&g->set->all, g, link);
+    g->set->n--;
+    (void)evbuffer_remove_cb(bufferevent_get_input(g->bev), on_input, g);
+    (void)bufferevent_decref(g->bev);
+    event_free(g->turn);
+    free(g);
+}
+
 /* Fetches evhttp's connection object; see the head of this file. False when there is none: the guard is gone.
  */
 static bool attach(struct guard *g)
@@ -322,12 +333,7 @@ static bool attach(struct guard *g)
     }
     if (evcon)
         evhttp_connection_free(evcon); /* no memory: a connection without its guard must not go on */
-    (void)evbuffer_remove_cb(bufferevent_get_input(g->bev), on_input, g);
-    (void)bufferevent_decref(g->bev);
-    TAILQ_REMOVE(&g->set->all, g, link);
-    g->set->n--;
-    event_free(g->turn);
-    free(g);
+    drop_unattached(g);
     return false;
 }
 
@@ -452,14 +458,8 @@ void guard_set_free(struct guard_set *set)
 
     if (!set)
         return;
-    /* Accepted in this turn and not yet attached: evhttp has freed its half. */
-    while ((g = TAILQ_FIRST(&set->all)) != NULL) {
-        TAILQ_REMOVE(&set->all, g, link);
-        (void)evbuffer_remove_cb(bufferevent_get_input(g->bev), on_input, g);
-        (void)bufferevent_decref(g->bev);
-        event_free(g->turn);
-        free(g);
-    }
+    while ((g = TAILQ_FIRST(&set->all)) != NULL)
+        drop_unattached(g);
     if (set->spare)
         guard_free(set->spare);
     if (set->trim)

@@ -1,7 +1,7 @@
 /* A request as a handler sees it: path, query, headers, body.
  *
  * Invariant: the request line that gets here passed the guard, so the target begins with '/' and is printable
- * ASCII. Paths are compared as they were sent, without decoding: one spelling for each resource. '+' in a
+ * ASCII. '+' in a
  * query is a plus: a chart version such as "1.2.3+abc" is written that way by hand, and forms are not served
  * here.
  */
@@ -25,23 +25,6 @@ void http_request_done(struct http_request *r)
 {
     free(r->params);
     free(r->decoded);
-}
-
-bool http_path_matches(const char *pattern, struct str path, struct str *ret_segment)
-{
-    struct str want = str_of(pattern);
-    struct str id = STR("{id}");
-
-    if (!str_ends(want, id)) {
-        *ret_segment = STR_NONE;
-        return str_eq(want, path);
-    }
-    want.len -= id.len;
-    struct str rest = str_from(path, want.len);
-    if (!str_starts(path, want) || rest.len == 0 || str_find(rest, '/') >= 0)
-        return false;
-    *ret_segment = rest;
-    return true;
 }
 
 uint64_t http_request_id(const struct http_request *r)

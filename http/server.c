@@ -25,7 +25,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define HTTP_MAX_ROUTES      32
 #define HTTP_ACCEPT_PAUSE_MS 100
 #define HTTP_FAR_SECONDS     (1L << 28)
 #define HTTP_LINGER_MS       2000
@@ -33,13 +32,6 @@
 #define HTTP_RESERVED_FDS    256  /* descriptors that are not for connections */
 
 enum http_cause { CAUSE_ACCEPT, CAUSE_FULL, CAUSE_REFUSED, CAUSES };
-
-struct route {
-    const char *method;
-    const char *path;
-    http_handler *handler;
-    void *arg;
-};
 
 struct listener {
     struct evhttp_bound_socket *bound; /* NULL when closed */
@@ -59,8 +51,7 @@ struct http_server {
     bool is_accepting;
     struct listener listeners[FLAG_LIST_MAX];
     size_t n_listeners;
-    struct route routes[HTTP_MAX_ROUTES];
-    size_t n_routes;
+    struct routes routes;
     struct pending pending;
     int64_t reported_ms[CAUSES]; /* 0: never */
 };
@@ -280,47 +271,13 @@ void http_reply_error(struct http_server *s, uint64_t id, int status, const char
     send_error(s, req, status, n < 0 ? STR("internal error") : str_of(message), NULL);
 }
 
-static const char *method_name(enum evhttp_cmd_type type)
-{
-    switch ((unsigned)type) {
-    case EVHTTP_REQ_GET:
-    case EVHTTP_REQ_HEAD: return "GET";
-    case EVHTTP_REQ_POST: return "POST";
-    }
-    return "";
-}
-
-/* The methods of a path, for Allow. */
-static void allowed_methods(const struct http_server *s, struct str path, struct text *allow)
-{
-    struct str segment;
-
-    for (size_t i = 0; i < s->n_routes; i++) {
-        if (!http_path_matches(s->routes[i].path, path, &segment))
-            continue;
-        bool is_get = str_eq(str_of(s->routes[i].method), STR("GET"));
-        text_addf(allow, "%s%s", allow->len ? ", " : "", is_get ? "GET, HEAD" : s->routes[i].method);
-    }
-}
-
-static const struct route *find_route(const struct http_server *s, struct http_request *r)
-{
-    struct str method = str_of(method_name(evhttp_request_get_command(r->req)));
-
-    for (size_t i = 0; i < s->n_routes; i++)
-        if (http_path_matches(s->routes[i].path, r->path, &r->segment) &&
-            str_eq(method, str_of(s->routes[i].method)))
-            return &s->routes[i];
-    return NULL;
-}
-
 static void no_route(struct http_server *s, const struct http_request *r)
 {
     char buffer[128];
     struct text allow;
 
     text_init(&allow, buffer, sizeof buffer);
-    allowed_methods(s, r->path, &allow);
+    routes_allowed(&s->routes, r->path, &allow);
     if (allow.len)
         send_error(s, r->req, 405, STR("this method is not served on this path"), allow.at);
     else
@@ -334,7 +291,7 @@ static void on_request(struct evhttp_request *req, void *arg)
 
     evhttp_request_set_on_complete_cb(req, on_reply_done, s);
     http_request_init(&r, req, 0);
-    const struct route *route = find_route(s, &r);
+    const struct route *route = routes_find(&s->routes, &r);
     if (!route) {
         no_route(s, &r);
         return;
@@ -355,10 +312,7 @@ static void on_request(struct evhttp_request *req, void *arg)
 
 bool http_route(struct http_server *s, const char *method, const char *path, http_handler *handler, void *arg)
 {
-    if (s->n_routes == HTTP_MAX_ROUTES)
-        return false;
-    s->routes[s->n_routes++] = (struct route){method, path, handler, arg};
-    return true;
+    return routes_add(&s->routes, &(struct route){method, path, handler, arg});
 }
 
 void http_default_limits(struct guard_limits *ret)

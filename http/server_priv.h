@@ -23,9 +23,23 @@ void http_request_done(struct http_request *r);
 /* Whether the Accept header names the media type (ranges such as any text do not count: they are no wish). */
 bool http_accepts(const struct http_request *r, const char *type);
 
-/* Tells a route apart from others; path ends in "/{id}" or not. Returns whether it matches, and the segment.
- */
-bool http_path_matches(const char *pattern, struct str path, struct str *ret_segment);
+/* Routes: method and path -> handler. route.c. */
+struct route {
+    const char *method;
+    const char *path;
+    http_handler *handler;
+    void *arg;
+};
+#define HTTP_MAX_ROUTES 32
+struct routes {
+    struct route at[HTTP_MAX_ROUTES];
+    size_t n;
+};
+bool routes_add(struct routes *routes, const struct route *route);
+/* Fills the request's segment. NULL: none. */
+const struct route *routes_find(const struct routes *routes, struct http_request *r);
+/* The methods of a path, for Allow; nothing when the path is unknown. */
+void routes_allowed(const struct routes *routes, struct str path, struct text *allow);
 
 /* A listening, non-blocking socket for "host:port", or -1 with one line in err. listen.c. */
 int listen_on(const char *address, char err[static HTTP_ERROR]);

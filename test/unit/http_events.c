@@ -502,7 +502,7 @@ static void test_long_scan_takes_turns(void)
         json_t *array = json_loadb(body.at, body.len, 0, NULL);
         CHECK_INT(json_array_size(array), 1000);
         json_t *first = json_object_get(json_array_get(array, 0), "id");
-        CHECK_INT(atol(json_string_value(first)), n + 1);
+        CHECK_INT(strtol(json_string_value(first), NULL, 10), n + 1);
         n += 1000;
         json_decref(array);
         CHECK_INT(str_has(client_in(&c), STR("rel=\"next\"")), page < 4);
