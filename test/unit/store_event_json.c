@@ -1,6 +1,8 @@
 /* The event codec: what is accepted, what is refused with which words, and what is given back. */
 #include "harness.h"
 
+#include <jansson.h>
+
 #include "golden.h"
 #include "store/event_json.h"
 
@@ -102,6 +104,8 @@ static void test_accepted(void)
          "{\"involvedObject\":{\"apiVersion\":\"helm.toolkit.fluxcd.io/v2\"},\"metadata\":{"
          "\"helm.toolkit.fluxcd.io/revision\":\"h\",\"event.toolkit.fluxcd.io/revision\":\"e\"}}",
          "h", "", false, false},
+        {"nothing behind the prefix", "{\"metadata\":{\"event.toolkit.fluxcd.io/\":\"x\"}}", "", "", true,
+         false},
         {"another prefix stays", "{\"metadata\":{\"example.com/revision\":\"g\"}}", "", "", true, false},
         {"no group, slash first",
          "{\"metadata\":{\"/revision\":\"g\"},\"involvedObject\":{\"apiVersion\":\"v1\"}}", "", "", true,
@@ -313,6 +317,59 @@ static void test_many_members(void)
     free(body);
 }
 
+static size_t allocations_left;
+
+static void *failing_malloc(size_t size)
+{
+    return allocations_left == 0 ? NULL : (allocations_left--, malloc(size));
+}
+
+/* The n-th allocation fails, for each n: nothing leaks (the sanitizer looks), and nothing is said that is not
+ * so. */
+static void test_out_of_memory(void)
+{
+    static const char body[] =
+        "{ \"n\":1e999,\"involvedObject\":{\"kind\":\"K\",\"apiVersion\":\"example.com/v1\"},"
+        "\"metadata\":{\"example.com/revision\":\"r\",\"a\":\"b\"}}";
+    static const char answer[] =
+        "{\"n\":1e999,\"involvedObject\":{\"kind\":\"K\",\"apiVersion\":\"example.com/v1\"},"
+        "\"metadata\":{\"revision\":\"r\",\"a\":\"b\"}," ADDED;
+    struct event *e = parse(body);
+    struct record r = record_of(e, str_of(body));
+    char err[EVENT_ERROR];
+    bool done = false;
+    size_t n = 0;
+
+    event_free(e);
+    for (; !done; n++) {
+        harness_case("parse, allocation %zu", n);
+        allocations_left = n;
+        json_set_alloc_funcs(failing_malloc, free);
+        e = event_from_json(str_of(body), err);
+        json_set_alloc_funcs(malloc, free);
+        done = e != NULL;
+        CHECK(done || err[0] != '\0');
+        if (done)
+            CHECK_STR(e->revision, STR("r"));
+        event_free(e);
+    }
+    CHECK(n > 10);
+    for (n = 0, done = false; !done; n++) {
+        struct json_out out = {0};
+        harness_case("answer, allocation %zu", n);
+        allocations_left = n;
+        json_set_alloc_funcs(failing_malloc, free);
+        done = event_record_to_json(&r, &out);
+        json_set_alloc_funcs(malloc, free);
+        if (done)
+            CHECK_STR(((struct str){out.at, out.len}), str_of(answer));
+        else
+            CHECK_INT(out.len, 0);
+        json_out_free(&out);
+    }
+    CHECK(n > 10);
+}
+
 int main(void)
 {
     return harness_run((struct test[]){TEST(test_members),
@@ -322,5 +379,6 @@ int main(void)
                                        TEST(test_answer_appends),
                                        TEST(test_golden),
                                        TEST(test_many_members),
+                                       TEST(test_out_of_memory),
                                        {0}});
 }
