@@ -210,7 +210,7 @@ static enum store_status commit_judge(struct store *s, int status)
         s->full = false;
         return STORE_OK;
     }
-    if (status == ENOSPC || status == EDQUOT || status == MDB_MAP_FULL) {
+    if (status == ENOSPC || status == EDQUOT || status == EFBIG || status == MDB_MAP_FULL) {
         if (!s->full)
             store_report_error(s, "the disk is full: events are refused", status);
         s->full = true;

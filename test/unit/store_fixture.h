@@ -127,7 +127,7 @@ __attribute__((unused)) static struct event event_of(const struct said *said)
         .namespace = str_of(said->namespace),
         .name = str_of(said->name),
         .reason = str_of(said->reason),
-        .severity = STR("info"),
+        .severity = str_ends(str_of(said->reason), STR("Failed")) ? STR("error") : STR("info"),
         .revision = str_of(said->revision),
         .message = str_of(said->message),
         .timestamp_ms = said->timestamp_ms,
