@@ -142,6 +142,20 @@ static void item_25_restart_while_waiting(void)
     CHECK_STR(status_text(C, "w", "completionTime"), STR("2026-01-01T01:00:00Z"));
 }
 
+static void item_19_success_while_the_first_write_is_under_way(void)
+{
+    begin();
+    create(C, "w", "");
+    store_says(VERDICT_SUCCEEDED, T0);
+    turn();
+    CHECK_INT(count_under_way(), 1);
+    CHECK_INT(serve_one(), 200);
+    CHECK_INT(count_under_way(), 1);
+    serve_all();
+    CHECK_STR(condition(C, "w", "status"), STR("True"));
+    CHECK_INT(stats().conflicts, 0);
+}
+
 static void item_26_restart_between_commit_and_patch(void)
 {
     begin();
@@ -490,6 +504,8 @@ static void item_50_clocks(void)
     create(C, "w", "");
     serve_all();
     now.wall_ms += 24 * 60 * MINUTE;
+    show(C, "w");
+    turn();
     advance(59 * MINUTE);
     store_says(VERDICT_WAITING, 0);
     turn();
@@ -709,6 +725,7 @@ int main(void)
     int failed = harness_run((struct test[]){TEST(item_17_new_run_one_patch),
                                              TEST(item_18_event_before_the_run),
                                              TEST(item_19_success),
+                                             TEST(item_19_success_while_the_first_write_is_under_way),
                                              TEST(item_20_failure),
                                              TEST(item_21_22_24_no_write_for_what_decides_nothing),
                                              TEST(item_23_a_thousand_runs_on_one_revision),

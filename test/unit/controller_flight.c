@@ -33,8 +33,9 @@ static void item_52_conflicts(void)
     }
     CHECK(n_seen - before < 10);
     CHECK_INT(count_under_way(), 0);
-    harness_case("and it goes on when the storm is over");
+    harness_case("and it goes on when the storm is over, reading first");
     advance(SECOND);
+    CHECK_INT(next_request()->kind, A_GET);
     serve_all();
     CHECK_STR(condition(C, "w", "status"), STR("True"));
     CHECK_INT(count_requests(AN_EVENT), 2);
