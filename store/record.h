@@ -43,6 +43,12 @@ struct record {
     uint64_t message_digest; /* of the whole message, to tell whether two statements say the same */
     struct str body_first;   /* as received */
     struct str body_last;    /* the same slice as body_first while count is 1 */
+    uint32_t body_checksum;  /* see record_bodies_intact */
 };
+
+/* Whether the bodies are still what was written. Everything else of a record is checked each time it is read; the
+ * bodies are not, so that a scan which only filters does not touch them. Whoever gives a body away asks this first
+ * (store_get has asked). */
+bool record_bodies_intact(const struct record *r);
 
 #endif

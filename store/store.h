@@ -70,7 +70,8 @@ void store_dispatch(struct store *s);
 bool store_pending(const struct store *s);
 
 bool store_dead(const struct store *s);
-/* Whether appends are accepted now; when not, *ret_why (static text) says why. For readiness. */
+/* Whether appends are accepted now; when not, *ret_why (static text) says why. For readiness. While the disk is full,
+ * asking makes the next store_flush try a small commit: a server that is not ready gets no events to try with. */
 bool store_ready(const struct store *s, const char **ret_why);
 const char *store_errmsg(const struct store *s);
 
@@ -80,10 +81,12 @@ struct record_keys {
     size_t n;
 };
 /* Called for each record that became durable (fresh) or whose count and last statement changed (!fresh), in order.
- * At most STORE_SUBSCRIBERS; borrowed until store_close. A subscriber must not append from inside. */
+ * At most STORE_SUBSCRIBERS; arg is borrowed until store_unsubscribe or store_close. A subscriber must not append from inside. */
 #define STORE_SUBSCRIBERS 4
 typedef void store_on_record(void *arg, const struct record *r, struct record_keys keys, bool fresh);
 void store_subscribe(struct store *s, store_on_record *on_record, void *arg);
+/* Ends the subscriptions with this arg. For subscribers that end before the store; not from inside a callback. */
+void store_unsubscribe(struct store *s, void *arg);
 
 /* Reading. Each call is one short read transaction; a visitor returns false to stop and must not call the store. */
 typedef bool store_visit(void *arg, const struct record *r);

@@ -41,7 +41,8 @@ struct verdict_object {
     struct str cluster, kind, namespace, name; /* kind, namespace and name empty: the anonymous object */
     enum verdict_state state;
     bool reported;         /* false: asked for in `objects` and never heard of with this revision */
-    uint64_t seq;          /* the record that decided its state or, while waiting, its last word; 0: none */
+    uint64_t seq;          /* the record that decided its state (superseded: the other revision's success) or, while
+                              waiting, its last word; 0: none */
     struct str reason;     /* of that record */
     struct str message;    /* of that record, at most RECORD_MESSAGE_MAX bytes */
     struct str revision;   /* as that record reported it */
@@ -54,12 +55,13 @@ struct verdict_object {
 
 struct verdict {
     enum verdict_state state;
-    /* The object that decided (or, succeeded: whose success came last); NULL while waiting without any. */
+    /* The object that decided (succeeded: with which the number asked for was reached); NULL while waiting. */
     const struct verdict_object *decider;
     const struct verdict_object *objects; /* every object that matched or was asked for, in a stable order */
     size_t n_objects;
     int64_t wake_at_ms; /* wall time at which the answer may change by itself; INT64_MAX: never */
-    int64_t decided_ms; /* effective time of the record that made it decided; 0 while waiting */
+    int64_t decided_ms; /* since when it is so: effective time of the statement that decided, plus fail_after where a
+                           failure had to last; 0 while waiting */
     struct str explanation; /* one sentence: what is awaited and what each said last, with absolute times */
 };
 

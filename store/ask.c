@@ -1,0 +1,219 @@
+/* Gathers the records that bear on a question (see ask.h) and lets verdict_new() judge.
+ *
+ * What is gathered, in one short read transaction, by key:
+ * - all records that share a form with the revision asked for;
+ * - of each object that reported it, or is named in `objects`: its records from the newest back to its newest
+ * success or failure;
+ * - where that is a success for another revision: all records that share a form with that one, because they
+ * show which revision was seen first, on the object or on its source. More does no harm: verdict_new()
+ * decides what counts. Less would: so every key that was looked up is returned, found or not, and a later
+ * record can change the answer only if it carries one of them.
+ *
+ * Failure mode: out of memory is remembered (sticky) and ends in NULL, never in an answer from half of the
+ * records.
+ */
+#include "store/ask.h"
+
+#include <stdlib.h>
+
+#include "store/store_priv.h"
+#include "store/verdict_priv.h"
+
+struct gather {
+    struct store *s;
+    const struct question *q;
+    struct revision asked;
+    struct ask_keys *keys;
+    struct seqs found;     /* everything, repeated and in no order */
+    struct record *newest; /* of the object being walked: its newest success or failure in each cluster */
+    size_t n_newest;
+    size_t cap_newest;
+    bool failed;
+};
+
+void ask_keys_free(struct ask_keys *keys)
+{
+    free(keys->at);
+    *keys = (struct ask_keys){0};
+}
+
+/* Notes that the key is looked up. False when it has been already, or when out of memory. */
+static bool key_take(struct gather *g, uint64_t key)
+{
+    struct ask_keys *keys = g->keys;
+
+    for (size_t i = 0; i < keys->n; i++)
+        if (keys->at[i] == key)
+            return false;
+    if (keys->n == keys->cap) {
+        size_t cap = keys->cap ? keys->cap * 2 : 8;
+        uint64_t *at = realloc(keys->at, cap * sizeof *at);
+        g->failed = g->failed || !at;
+        if (!at)
+            return false;
+        keys->at = at;
+        keys->cap = cap;
+    }
+    keys->at[keys->n++] = key;
+    return true;
+}
+
+static void look_up(struct gather *g, uint64_t key, struct seqs *out)
+{
+    if (key_take(g, key) && !index_get(g->s->index, key, out))
+        g->failed = true;
+}
+
+static bool decides(const struct record *r)
+{
+    return r->class == CLASS_SUCCESS || r->class == CLASS_FAILURE;
+}
+
+/* Keeps r when it is the newest decision of its cluster's object so far. */
+static void newest_note(struct gather *g, const struct record *r)
+{
+    size_t i = 0;
+
+    while (i < g->n_newest && !str_eq(g->newest[i].cluster, r->cluster))
+        i++;
+    if (i < g->n_newest) {
+        if (record_before(&g->newest[i], r))
+            g->newest[i] = *r;
+        return;
+    }
+    if (i == g->cap_newest) {
+        size_t cap = i ? i * 2 : 4;
+        struct record *newest = realloc(g->newest, cap * sizeof *newest);
+        g->failed = g->failed || !newest;
+        if (!newest)
+            return;
+        g->newest = newest;
+        g->cap_newest = cap;
+    }
+    g->newest[g->n_newest++] = *r;
+}
+
+/* Whether nothing older than r, in order of arrival, can be newer than what was found: an effective time is
+ * never after the arrival, arrivals do not decrease, and times are compared in whole seconds. Successes and
+ * failures are merged only into their object's newest, so that this holds for merged ones too. With several
+ * clusters one walk looks for several objects, and goes to the end. */
+static bool walk_is_done(const struct gather *g, const struct record *r)
+{
+    return !g->s->many_clusters && g->n_newest == 1 &&
+           r->last.received_ms < g->newest[0].last.effective_ms - 1000;
+}
+
+static void walk_back(struct gather *g, const struct seqs *about, struct str kind, struct str namespace,
+                      struct str name)
+{
+    struct record_stored stored;
+    const struct record *r = &stored.record;
+
+    for (size_t i = about->n; i-- > 0 && !g->failed;) {
+        if (!store_read(g->s, about->at[i], &stored) || !str_eq(r->name, name) ||
+            !str_eq(r->namespace, namespace) || !str_eq(r->kind, kind))
+            continue;
+        if (decides(r) && walk_is_done(g, r))
+            break;
+        if (!seqs_add(&g->found, r->seq))
+            g->failed = true;
+        if (decides(r))
+            newest_note(g, r);
+    }
+}
+
+static void gather_forms(struct gather *g, const struct record *success)
+{
+    struct revision_set set = revision_set_of(success);
+
+    for (int m = 0; m < REVISION_MEMBERS; m++) {
+        struct revision_form forms[REVISION_MAX_FORMS];
+        size_t n = revision_forms(set.member[m], (enum revision_member)m, forms);
+        for (size_t i = 0; i < n; i++)
+            look_up(g, key_of_form(g->s->seed, &forms[i]), &g->found);
+    }
+}
+
+static bool concerns(const struct gather *g, const struct record *r)
+{
+    struct revision_set set = revision_set_of(r);
+    return revision_match(&g->asked, &set).level != MATCH_NONE;
+}
+
+/* An object of any cluster: what it said last and, where that is a success for another revision, what there
+ * is about that one. */
+static void gather_object(struct gather *g, struct str kind, struct str namespace, struct str name)
+{
+    struct seqs about = {0};
+
+    g->n_newest = 0;
+    look_up(g, key_of_object(g->s->seed, kind, namespace, name), &about);
+    walk_back(g, &about, kind, namespace, name);
+    for (size_t i = 0; i < g->n_newest; i++)
+        if (g->newest[i].class == CLASS_SUCCESS && !concerns(g, &g->newest[i]))
+            gather_forms(g, &g->newest[i]);
+    seqs_free(&about);
+}
+
+static void gather_all(struct gather *g)
+{
+    const struct question *q = g->q;
+    struct revision_form forms[REVISION_MAX_FORMS];
+    size_t n = question_forms(q->revision, forms);
+    struct seqs candidates = {0};
+    struct record_stored stored;
+    const struct record *r = &stored.record;
+
+    for (size_t i = 0; i < n; i++)
+        look_up(g, key_of_form(g->s->seed, &forms[i]), &candidates);
+    for (size_t i = 0; i < q->n_objects; i++)
+        gather_object(g, q->objects[i].kind, q->objects[i].namespace, q->objects[i].name);
+    for (size_t i = 0; i < candidates.n && !g->failed; i++) {
+        if (!seqs_add(&g->found, candidates.at[i]))
+            g->failed = true;
+        if (store_read(g->s, candidates.at[i], &stored) && concerns(g, r) &&
+            (!q->has_cluster || str_eq(r->cluster, q->cluster)))
+            gather_object(g, r->kind, r->namespace, r->name);
+    }
+    seqs_free(&candidates);
+}
+
+/* The records of g->found, each once. The caller frees. */
+static struct record *read_all(struct gather *g, size_t *ret_n)
+{
+    struct record *records;
+    struct record_stored stored;
+
+    seqs_sort(&g->found);
+    *ret_n = 0;
+    records = malloc((g->found.n + 1) * sizeof *records);
+    for (size_t i = 0; records && i < g->found.n; i++)
+        if (store_read(g->s, g->found.at[i], &stored))
+            records[(*ret_n)++] = stored.record;
+    return records;
+}
+
+struct verdict *ask(struct store *s, const struct question *q, struct verdict_now now,
+                    struct ask_keys *ret_keys)
+{
+    struct ask_keys own = {0};
+    struct gather g = {
+        .s = s, .q = q, .asked = revision_parse(q->revision), .keys = ret_keys ? ret_keys : &own};
+    struct verdict *verdict = NULL;
+    struct record *records;
+    size_t n;
+
+    g.keys->n = 0;
+    if (store_read_begin(s)) {
+        gather_all(&g);
+        records = g.failed ? NULL : read_all(&g, &n);
+        if (records)
+            verdict = verdict_new(q, records, n, now);
+        store_read_end(s);
+        free(records);
+    }
+    seqs_free(&g.found);
+    free(g.newest);
+    ask_keys_free(&own);
+    return verdict;
+}

@@ -1,0 +1,230 @@
+/* The writer thread (see commit_priv.h).
+ *
+ * One transaction per batch: all its puts, then mdb_txn_commit, which returns when data and meta page are
+ * synced (no MDB_NOSYNC, MDB_NOMETASYNC or MDB_WRITEMAP). After any error the transaction is gone as a whole.
+ *
+ * Invariants: a batch is in exactly one of three hands (enum commit_state), changed only under the mutex; the
+ * fields of the batch are read by the writer only in COMMIT_GIVEN and by the loop only outside it. The
+ * eventfd is a wake-up, the state is the truth.
+ */
+#include "store/commit_priv.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+enum commit_state { COMMIT_IDLE, COMMIT_GIVEN, COMMIT_RETURNED };
+
+struct committer {
+    MDB_env *env;
+    MDB_dbi events;
+    MDB_dbi meta;
+    int fd;
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    enum commit_state state;
+    bool stop;
+    struct commit_batch batch;
+    int status;
+    uint64_t us;
+    int (*before_commit)(void *arg);
+    void *hook_arg;
+};
+
+void commit_key(uint64_t seq, unsigned char ret[static 8])
+{
+    for (int i = 7; i >= 0; i--, seq >>= 8)
+        ret[i] = (unsigned char)seq;
+}
+
+static int op_run(const struct committer *c, MDB_txn *txn, const struct commit_op *op)
+{
+    unsigned char bytes[8];
+    MDB_val key = {sizeof bytes, bytes};
+    MDB_val data = commit_val(op->value);
+    int status = EINVAL;
+
+    commit_key(op->seq, bytes);
+    switch (op->kind) {
+    case COMMIT_APPEND: status = mdb_put(txn, c->events, &key, &data, MDB_APPEND); break;
+    case COMMIT_UPDATE: status = mdb_put(txn, c->events, &key, &data, 0); break;
+    case COMMIT_DELETE: status = mdb_del(txn, c->events, &key, NULL); break;
+    }
+    return status;
+}
+
+/* Zeros that LMDB itself lays out, so that nothing of that size is needed here. */
+static int probe_run(const struct committer *c, MDB_txn *txn)
+{
+    MDB_val key = commit_val(STR(COMMIT_PROBE_KEY));
+    MDB_val data = {COMMIT_PROBE_BYTES, NULL};
+    int status = mdb_put(txn, c->meta, &key, &data, MDB_RESERVE);
+
+    if (status == 0)
+        memset(data.mv_data, 0, data.mv_size);
+    return status;
+}
+
+static int batch_run(const struct committer *c)
+{
+    const struct commit_batch *batch = &c->batch;
+    MDB_txn *txn;
+
+    if (batch->n == 0 && !batch->probe)
+        return 0;
+    int status = mdb_txn_begin(c->env, NULL, 0, &txn);
+    if (status)
+        return status;
+    for (size_t i = 0; i < batch->n && status == 0; i++)
+        status = op_run(c, txn, &batch->ops[i]);
+    if (status == 0 && batch->probe)
+        status = probe_run(c, txn);
+    if (status == 0 && c->before_commit)
+        status = c->before_commit(c->hook_arg);
+    if (status) {
+        mdb_txn_abort(txn);
+        return status;
+    }
+    return mdb_txn_commit(txn);
+}
+
+static uint64_t now_us(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static void *writer(void *arg)
+{
+    struct committer *c = arg;
+
+    (void)pthread_mutex_lock(&c->mutex);
+    for (;;) {
+        while (c->state != COMMIT_GIVEN && !c->stop)
+            (void)pthread_cond_wait(&c->changed, &c->mutex);
+        if (c->state != COMMIT_GIVEN)
+            break;
+        (void)pthread_mutex_unlock(&c->mutex);
+        uint64_t start = now_us();
+        int status = batch_run(c);
+        uint64_t us = now_us() - start;
+        (void)pthread_mutex_lock(&c->mutex);
+        c->status = status;
+        c->us = us;
+        c->state = COMMIT_RETURNED;
+        (void)pthread_cond_signal(&c->changed);
+        (void)eventfd_write(c->fd, 1);
+    }
+    (void)pthread_mutex_unlock(&c->mutex);
+    return NULL;
+}
+
+static int thread_start(struct committer *c)
+{
+    sigset_t all;
+    sigset_t before;
+
+    /* A new thread inherits the mask: no signal is ever delivered to the writer. */
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&c->thread, NULL, writer, c);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
+}
+
+struct committer *commit_start(MDB_env *env, MDB_dbi events, MDB_dbi meta)
+{
+    struct committer *c = calloc(1, sizeof *c);
+    int error;
+
+    if (!c)
+        return NULL;
+    c->env = env;
+    c->events = events;
+    c->meta = meta;
+    c->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (c->fd < 0) {
+        error = errno;
+        goto fail;
+    }
+    (void)pthread_mutex_init(&c->mutex, NULL);
+    (void)pthread_cond_init(&c->changed, NULL);
+    error = thread_start(c);
+    if (error == 0)
+        return c;
+    (void)pthread_cond_destroy(&c->changed);
+    (void)pthread_mutex_destroy(&c->mutex);
+    (void)close(c->fd);
+fail:
+    free(c);
+    errno = error;
+    return NULL;
+}
+
+void commit_stop(struct committer *c)
+{
+    if (!c)
+        return;
+    (void)pthread_mutex_lock(&c->mutex);
+    c->stop = true;
+    (void)pthread_cond_signal(&c->changed);
+    (void)pthread_mutex_unlock(&c->mutex);
+    (void)pthread_join(c->thread, NULL);
+    (void)pthread_cond_destroy(&c->changed);
+    (void)pthread_mutex_destroy(&c->mutex);
+    (void)close(c->fd);
+    free(c);
+}
+
+int commit_fd(const struct committer *c)
+{
+    return c->fd;
+}
+
+void commit_give(struct committer *c, const struct commit_batch *batch)
+{
+    (void)pthread_mutex_lock(&c->mutex);
+    c->batch = *batch;
+    c->state = COMMIT_GIVEN;
+    (void)pthread_cond_signal(&c->changed);
+    (void)pthread_mutex_unlock(&c->mutex);
+}
+
+bool commit_take(struct committer *c, int *ret_status, uint64_t *ret_us)
+{
+    eventfd_t wakes;
+    bool returned;
+
+    (void)pthread_mutex_lock(&c->mutex);
+    returned = c->state == COMMIT_RETURNED;
+    if (returned) {
+        (void)eventfd_read(c->fd, &wakes);
+        *ret_status = c->status;
+        *ret_us = c->us;
+        c->state = COMMIT_IDLE;
+    }
+    (void)pthread_mutex_unlock(&c->mutex);
+    return returned;
+}
+
+void commit_wait(struct committer *c)
+{
+    (void)pthread_mutex_lock(&c->mutex);
+    while (c->state == COMMIT_GIVEN)
+        (void)pthread_cond_wait(&c->changed, &c->mutex);
+    (void)pthread_mutex_unlock(&c->mutex);
+}
+
+void commit_set_hook(struct committer *c, int (*before_commit)(void *arg), void *arg)
+{
+    (void)pthread_mutex_lock(&c->mutex);
+    c->before_commit = before_commit;
+    c->hook_arg = arg;
+    (void)pthread_mutex_unlock(&c->mutex);
+}

@@ -1,0 +1,35 @@
+/* Keys: what records are found under, as 64-bit numbers that a sender cannot predict.
+ *
+ * SipHash-2-4 (Aumasson, Bernstein 2012) under a secret of the store, so that nobody who may post events can
+ * make keys collide on purpose. Two different things may still share a key by chance: whoever looks something
+ * up compares what he found.
+ */
+#ifndef FES_STORE_KEY_PRIV_H
+#define FES_STORE_KEY_PRIV_H
+
+#include "store/revision_priv.h"
+
+/* Made once for each store and kept in it: digests of bodies and messages are stored and must mean the same
+ * after a restart. */
+struct key_seed {
+    uint64_t k0;
+    uint64_t k1;
+};
+/* From the kernel's generator. False, with errno, when there is none. */
+bool key_seed_random(struct key_seed *ret);
+
+uint64_t key_siphash(struct key_seed seed, struct str bytes);
+
+/* The object without its cluster: a question names objects of any cluster. */
+uint64_t key_of_object(struct key_seed seed, struct str kind, struct str namespace, struct str name);
+uint64_t key_of_form(struct key_seed seed, const struct revision_form *form);
+/* A digest is key_siphash of the body. */
+uint64_t key_of_body(uint64_t digest);
+
+/* object, body (first and last), and the forms of every member */
+#define KEYS_OF_RECORD_MAX (3 + REVISION_MEMBERS * REVISION_MAX_FORMS)
+/* All keys of a record, each once; returns their number. */
+size_t keys_of_record(struct key_seed seed, const struct record *r, uint64_t body_first_digest,
+                      uint64_t body_last_digest, uint64_t ret[static KEYS_OF_RECORD_MAX]);
+
+#endif

@@ -1,0 +1,384 @@
+/* Appends and the life of a batch (see store.h).
+ *
+ * queue -> batch (repeats decided, sequence numbers given, handed to the writer) -> commit returned:
+ * published to the index, next batch handed over, completed, shown to subscribers, freed. At most one batch
+ * is out.
+ *
+ * Invariants:
+ * - last_seq moves only when a commit has returned without an error, so a failed batch leaves no gap and no
+ * trace.
+ * - Completions and subscribers run only from store_dispatch (and store_close, through it).
+ * - Each append that was accepted completes exactly once, whatever fails.
+ * Failure modes: a full disk fails the batch and is tried again with the next append or probe; every other
+ * error of a commit makes the store dead, because after a failed sync the page cache may show what the disk
+ * does not have.
+ */
+#include "store/store_priv.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "store/classify_priv.h"
+#include "store/units.h"
+
+void pending_list_init(struct pending_list *list)
+{
+    list->first = NULL;
+    list->end = &list->first;
+}
+
+static void list_add(struct pending_list *list, struct pending *p)
+{
+    p->next = NULL;
+    *list->end = p;
+    list->end = &p->next;
+}
+
+static struct pending *list_take(struct pending_list *list)
+{
+    struct pending *p = list->first;
+
+    if (p && !(list->first = p->next))
+        list->end = &list->first;
+    return p;
+}
+
+void store_report_error(const struct store *s, const char *sentence, int status)
+{
+    REPORT(&s->reporter, REPORT_ERROR, sentence, FIELD_TEXT("dataDir", s->dir),
+           FIELD_TEXT("error", mdb_strerror(status)));
+}
+
+/* The contract's effective time; received_ms has been clamped. */
+static struct record_time time_of(const struct event *e, int64_t received_ms)
+{
+    bool usable = e->has_timestamp && e->timestamp_ms >= YEAR_2000_MS && e->timestamp_ms <= received_ms;
+
+    return (struct record_time){
+        .effective_ms = usable ? e->timestamp_ms : received_ms,
+        .received_ms = received_ms,
+        .by_arrival = !usable,
+    };
+}
+
+static struct record_stored stored_of(const struct store *s, const struct event *e, struct str body,
+                                      enum event_via via, int64_t received_ms)
+{
+    struct record_time when = time_of(e, received_ms);
+    uint64_t digest = key_siphash(s->seed, body);
+
+    return (struct record_stored){
+        .record = {.class = classify(e->kind, e->controller, e->severity, e->reason, e->message),
+                   .via = via,
+                   .plain = e->plain,
+                   .count = 1,
+                   .first = when,
+                   .last = when,
+                   .cluster = e->cluster.len ? e->cluster : str_of(s->cluster),
+                   .kind = e->kind,
+                   .namespace = e->namespace,
+                   .name = e->name,
+                   .uid = e->uid,
+                   .severity = e->severity,
+                   .reason = e->reason,
+                   .revision = e->revision,
+                   .origin_revision = e->origin_revision,
+                   .commit = e->commit,
+                   .oci_digest = e->oci_digest,
+                   .message = str_cut_utf8(e->message, RECORD_MESSAGE_MAX),
+                   .message_digest = key_siphash(s->seed, e->message),
+                   .body_first = body,
+                   .body_last = body},
+        .body_first_digest = digest,
+        .body_last_digest = digest,
+    };
+}
+
+static struct pending *pending_new(const struct record_stored *stored)
+{
+    struct pending *p = calloc(1, sizeof *p);
+
+    if (!p)
+        return NULL;
+    p->value = record_encode(stored, &p->len);
+    if (!p->value) {
+        free(p);
+        return NULL;
+    }
+    record_view((struct str){p->value, p->len}, &p->stored);
+    return p;
+}
+
+static void pending_free(struct pending *p)
+{
+    free(p->value);
+    free(p);
+}
+
+/* Why an append of that size is refused now, or STORE_OK. A full disk is tried by one append at a time. */
+static enum store_status refusal(const struct store *s, size_t bytes)
+{
+    if (s->dead)
+        return STORE_DEAD;
+    if (s->full && store_pending(s))
+        return STORE_FULL;
+    if (bytes > s->max_queued_bytes || s->stats.queued_bytes > s->max_queued_bytes - bytes)
+        return STORE_BUSY;
+    return STORE_OK;
+}
+
+enum store_status store_append(struct store *s, const struct event *e, struct str body, enum event_via via,
+                               int64_t now_ms, store_done *on_done, void *arg, uint64_t token)
+{
+    int64_t received_ms = now_ms > s->last_received_ms ? now_ms : s->last_received_ms;
+    enum store_status status = refusal(s, body.len);
+
+    if (status == STORE_OK) {
+        struct record_stored stored = stored_of(s, e, body, via, received_ms);
+        struct pending *p = pending_new(&stored);
+        if (p) {
+            p->on_done = on_done;
+            p->arg = arg;
+            p->token = token;
+            s->last_received_ms = received_ms;
+            s->stats.received++;
+            s->stats.queued_bytes += body.len;
+            list_add(&s->queue, p);
+            return STORE_OK;
+        }
+        status = STORE_NO_MEMORY;
+    }
+    s->stats.refused++;
+    return status;
+}
+
+/* Moves what fits one commit from the queue to the batch. */
+static void batch_form(struct store *s)
+{
+    uint64_t bytes = 0;
+
+    store_forget_batch(s);
+    while (s->queue.first && s->n_fresh < STORE_BATCH_EVENTS) {
+        if (s->n_fresh > 0 && bytes + s->queue.first->len > STORE_BATCH_BYTES)
+            break;
+        struct pending *p = list_take(&s->queue);
+        list_add(&s->batch, p);
+        store_find_repeat(s, p);
+        if (p->repeat)
+            continue;
+        p->seq = s->last_seq + s->n_fresh + 1;
+        p->stored.record.seq = p->seq;
+        record_seal(p->value, p->len, p->seq);
+        s->ops[s->n_fresh] =
+            (struct commit_op){.kind = COMMIT_APPEND, .seq = p->seq, .value = {p->value, p->len}};
+        s->fresh[s->n_fresh++] = p;
+        store_note_fresh(s);
+        bytes += p->len;
+    }
+}
+
+void store_flush(struct store *s)
+{
+    bool probe = s->full && s->probe_wanted && !s->queue.first;
+
+    if (s->in_flight || s->dead || (!s->queue.first && !probe))
+        return;
+    s->probe_wanted = false;
+    batch_form(s);
+    s->in_flight = true;
+    s->writing = s->n_fresh > 0 || probe;
+    commit_give(s->committer, &(struct commit_batch){.ops = s->ops, .n = s->n_fresh, .probe = probe});
+}
+
+static void die(struct store *s, const char *why, int status)
+{
+    struct text text;
+
+    s->dead = true;
+    text_init(&text, s->errmsg, sizeof s->errmsg);
+    text_addf(&text, "the data directory %s: %s: %s; restart, and check the disk", s->dir, why,
+              mdb_strerror(status));
+    store_report_error(s, why, status);
+}
+
+/* What an error of a commit means for its appends; sets the store's state. */
+static enum store_status commit_judge(struct store *s, int status)
+{
+    if (status == 0) {
+        if (s->full)
+            REPORT(&s->reporter, REPORT_INFO, "the disk has room again", FIELD_TEXT("dataDir", s->dir));
+        s->full = false;
+        return STORE_OK;
+    }
+    if (status == ENOSPC || status == EDQUOT || status == MDB_MAP_FULL) {
+        if (!s->full)
+            store_report_error(s, "the disk is full: events are refused", status);
+        s->full = true;
+        return STORE_FULL;
+    }
+    if (status == ENOMEM) /* before anything was written: LMDB allocates nothing while it writes pages out */
+        return STORE_NO_MEMORY;
+    die(s, "a commit failed", status);
+    return STORE_DEAD;
+}
+
+void store_note_record(struct store *s, const struct record *r)
+{
+    uint64_t digest = key_siphash(s->seed, r->cluster);
+
+    if (s->last_seq == 0)
+        s->cluster_digest = digest;
+    s->many_clusters = s->many_clusters || digest != s->cluster_digest;
+    s->last_seq = r->seq;
+    s->stats.records++;
+}
+
+static bool publish(struct store *s, struct pending *p)
+{
+    p->n_keys = keys_of_record(s->seed, &p->stored.record, p->stored.body_first_digest,
+                               p->stored.body_last_digest, p->keys);
+    for (size_t i = 0; i < p->n_keys; i++)
+        if (!index_add(s->index, p->keys[i], p->seq))
+            return false;
+    store_note_record(s, &p->stored.record);
+    s->stats.stored++;
+    return true;
+}
+
+/* A record that is on disk and not in the index would never be found: only a restart helps. */
+static void publish_all(struct store *s, struct pending *first)
+{
+    for (struct pending *p = first; p; p = p->next)
+        if (!p->repeat && !publish(s, p)) {
+            die(s, "the index cannot grow", ENOMEM);
+            return;
+        }
+}
+
+static void complete(struct store *s, struct pending *p, enum store_status status)
+{
+    if (status == STORE_OK)
+        s->stats.repeats += p->repeat;
+    else
+        s->stats.refused++;
+    s->stats.queued_bytes -= p->stored.record.body_first.len;
+    if (p->on_done)
+        p->on_done(p->arg, p->token, status, p->seq);
+}
+
+static void tell(struct store *s, const struct pending *p)
+{
+    struct record_keys keys = {p->keys, p->n_keys};
+
+    for (size_t i = 0; i < s->n_subscribers; i++)
+        s->subscribers[i].on_record(s->subscribers[i].arg, &p->stored.record, keys, true);
+}
+
+/* Takes the list over: it no longer hangs on the store, so that callbacks may append. */
+static void complete_all(struct store *s, struct pending *first, enum store_status status)
+{
+    for (struct pending *p = first; p; p = p->next)
+        complete(s, p, p->repeats_stored && status != STORE_DEAD ? STORE_OK : status);
+    for (struct pending *p = first; p && status == STORE_OK; p = p->next)
+        if (!p->repeat)
+            tell(s, p);
+    while (first) {
+        struct pending *next = first->next;
+        pending_free(first);
+        first = next;
+    }
+}
+
+static struct pending *list_steal(struct pending_list *list)
+{
+    struct pending *first = list->first;
+
+    pending_list_init(list);
+    return first;
+}
+
+void store_dispatch(struct store *s)
+{
+    int error;
+    uint64_t us;
+
+    if (!commit_take(s->committer, &error, &us))
+        return;
+    struct pending *batch = list_steal(&s->batch);
+    enum store_status status = s->writing ? commit_judge(s, error) : STORE_OK;
+    s->in_flight = false;
+    if (status == STORE_OK && s->writing) {
+        s->stats.commits++;
+        s->stats.commit_us += us;
+        publish_all(s, batch);
+    }
+    store_flush(s);
+    complete_all(s, batch, status);
+    if (s->dead)
+        complete_all(s, list_steal(&s->queue), STORE_DEAD);
+}
+
+void store_drain(struct store *s)
+{
+    while (store_pending(s)) {
+        store_flush(s);
+        commit_wait(s->committer);
+        store_dispatch(s);
+    }
+}
+
+int store_fd(const struct store *s)
+{
+    return commit_fd(s->committer);
+}
+
+bool store_pending(const struct store *s)
+{
+    return s->queue.first || s->in_flight;
+}
+
+bool store_dead(const struct store *s)
+{
+    return s->dead;
+}
+
+bool store_ready(const struct store *s, const char **ret_why)
+{
+    if (s->dead) {
+        *ret_why = "a commit failed; the process is about to end";
+        return false;
+    }
+    if (s->full) {
+        *s->want_probe = true;
+        *ret_why = "the disk is full";
+        return false;
+    }
+    return true;
+}
+
+const char *store_errmsg(const struct store *s)
+{
+    return s->errmsg;
+}
+
+void store_subscribe(struct store *s, store_on_record *on_record, void *arg)
+{
+    if (s->n_subscribers < STORE_SUBSCRIBERS)
+        s->subscribers[s->n_subscribers++] = (struct subscriber){on_record, arg};
+}
+
+void store_unsubscribe(struct store *s, void *arg)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < s->n_subscribers; i++)
+        if (s->subscribers[i].arg != arg)
+            s->subscribers[kept++] = s->subscribers[i];
+    s->n_subscribers = kept;
+}
+
+void store_get_stats(const struct store *s, struct store_stats *ret)
+{
+    *ret = s->stats;
+    ret->last_seq = s->last_seq;
+}

@@ -1,0 +1,305 @@
+/* Opening and closing the store (see store.h).
+ *
+ * Order: directory, file system, lock, LMDB, schema, index, writer; every step names the directory and the
+ * mend when it fails, and leaves nothing behind. Opening writes only when the store is new.
+ *
+ * Invariant: a store that opens has every record readable: each head was read and its checksum checked while
+ * the index was built. A damaged record refuses the start; to go on without it would be to forget an
+ * acknowledged event in silence.
+ */
+#include <endian.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "store/lock_priv.h"
+#include "store/store_priv.h"
+
+#define META_SCHEMA  "schema"
+#define META_CREATED "createdMs"
+#define META_EPOCH   "epoch"
+#define META_SEED    "seed"
+
+const struct flag store_flags[] = {
+    {.name = "--data-dir",
+     .argument = "DIR",
+     .type = FLAG_STRING,
+     .offset = offsetof(struct store_config, dir),
+     .preset = "data",
+     .help = "where events are kept; created when absent"},
+    {.name = "--cluster",
+     .argument = "NAME",
+     .type = FLAG_STRING,
+     .offset = offsetof(struct store_config, cluster),
+     .help = "cluster of events whose metadata name none"},
+    {.name = "--allow-network-fs",
+     .type = FLAG_BOOL,
+     .offset = offsetof(struct store_config, allow_network_fs),
+     .help = "accept a data directory on NFS, SMB, FUSE and the like"},
+    {.name = NULL},
+};
+
+static bool fail(const struct store *s, char err[static STORE_ERROR], const char *what, const char *why)
+{
+    struct text text;
+
+    text_init(&text, err, STORE_ERROR);
+    text_addf(&text, "the data directory %s %s: %s", s->dir, what, why);
+    return false;
+}
+
+static bool open_dir(struct store *s, const struct store_config *config, char err[static STORE_ERROR])
+{
+    struct stat st;
+
+    if (mkdir(s->dir, 0700) < 0 && errno != EEXIST)
+        return fail(s, err, "cannot be created", strerror(errno));
+    if (stat(s->dir, &st) < 0)
+        return fail(s, err, "cannot be used", strerror(errno));
+    if (!S_ISDIR(st.st_mode))
+        return fail(s, err, "cannot be used", strerror(ENOTDIR));
+    if (!config->allow_network_fs && !lock_check_fs(s->dir, err))
+        return false;
+    s->lock_fd = lock_take(s->dir, err);
+    return s->lock_fd >= 0;
+}
+
+static bool open_env(struct store *s, char err[static STORE_ERROR])
+{
+    int status = mdb_env_create(&s->env);
+
+    if (status == 0)
+        status = mdb_env_set_mapsize(s->env, STORE_MAP_BYTES);
+    if (status == 0)
+        status = mdb_env_set_maxdbs(s->env, 2);
+    /* MDB_NOTLS: the loop's read transaction is not tied to a thread. No flag that weakens a sync. */
+    if (status == 0)
+        status = mdb_env_open(s->env, s->dir, MDB_NOTLS, 0600);
+    if (status == ENOMEM)
+        return fail(s, err, "cannot be opened", "data.mdb: the address space is limited (64 GiB are mapped)");
+    if (status)
+        return fail(s, err, "cannot be opened: data.mdb", mdb_strerror(status));
+    return true;
+}
+
+static int meta_put(MDB_txn *txn, MDB_dbi meta, const char *name, void *bytes, size_t len)
+{
+    MDB_val key = commit_val(str_of(name));
+    MDB_val value = {len, bytes};
+
+    return mdb_put(txn, meta, &key, &value, 0);
+}
+
+/* False when it is absent or has another length. */
+static bool meta_get(MDB_txn *txn, MDB_dbi meta, const char *name, void *ret, size_t len)
+{
+    MDB_val key = commit_val(str_of(name));
+    MDB_val value;
+
+    if (mdb_get(txn, meta, &key, &value) || value.mv_size != len)
+        return false;
+    memcpy(ret, value.mv_data, len);
+    return true;
+}
+
+/* The epoch tells one store from another that took its place: a position in the first means nothing in the
+ * second. */
+static int create(struct store *s, MDB_txn *txn)
+{
+    uint32_t schema = htole32(STORE_SCHEMA);
+    uint64_t created = htole64((uint64_t)time(NULL) * 1000);
+    struct key_seed epoch;
+
+    if (!key_seed_random(&s->seed) || !key_seed_random(&epoch))
+        return errno;
+    struct key_seed seed = {htole64(s->seed.k0), htole64(s->seed.k1)};
+    int status = mdb_dbi_open(txn, "meta", MDB_CREATE, &s->meta);
+    if (status == 0)
+        status = mdb_dbi_open(txn, "events", MDB_CREATE, &s->events);
+    if (status == 0)
+        status = meta_put(txn, s->meta, META_SCHEMA, &schema, sizeof schema);
+    if (status == 0)
+        status = meta_put(txn, s->meta, META_CREATED, &created, sizeof created);
+    if (status == 0)
+        status = meta_put(txn, s->meta, META_EPOCH, &epoch, sizeof epoch);
+    if (status == 0)
+        status = meta_put(txn, s->meta, META_SEED, &seed, sizeof seed);
+    return status;
+}
+
+static bool open_known(struct store *s, MDB_txn *txn, char err[static STORE_ERROR])
+{
+    uint32_t schema;
+    struct key_seed seed;
+    char why[128];
+
+    if (!meta_get(txn, s->meta, META_SCHEMA, &schema, sizeof schema))
+        return fail(s, err, "is damaged", "data.mdb has no schema number; restore it from a copy");
+    schema = le32toh(schema);
+    if (schema > STORE_SCHEMA) {
+        (void)snprintf(why, sizeof why, "its schema is %u, this version knows %d; use the newer version",
+                       schema, STORE_SCHEMA);
+        return fail(s, err, "was written by a newer version of flux-event-store", why);
+    }
+    if (schema == 0 || !meta_get(txn, s->meta, META_SEED, &seed, sizeof seed) ||
+        mdb_dbi_open(txn, "events", 0, &s->events))
+        return fail(s, err, "is damaged", "data.mdb lacks a part; restore it from a copy");
+    s->seed = (struct key_seed){le64toh(seed.k0), le64toh(seed.k1)};
+    return true;
+}
+
+static bool open_schema(struct store *s, char err[static STORE_ERROR])
+{
+    MDB_txn *txn;
+    MDB_stat stat;
+    int status = mdb_txn_begin(s->env, NULL, 0, &txn);
+
+    if (status)
+        return fail(s, err, "cannot be opened: data.mdb", mdb_strerror(status));
+    status = mdb_dbi_open(txn, "meta", 0, &s->meta);
+    if (status == 0 && !open_known(s, txn, err)) {
+        mdb_txn_abort(txn);
+        return false;
+    }
+    if (status == MDB_NOTFOUND) {
+        MDB_dbi root;
+        bool empty =
+            mdb_dbi_open(txn, NULL, 0, &root) == 0 && mdb_stat(txn, root, &stat) == 0 && stat.ms_entries == 0;
+        if (!empty) {
+            mdb_txn_abort(txn);
+            return fail(s, err, "cannot be used", "data.mdb belongs to another program");
+        }
+        status = create(s, txn);
+    }
+    if (status) {
+        mdb_txn_abort(txn);
+        return fail(s, err, "cannot be opened: data.mdb", mdb_strerror(status));
+    }
+    status = mdb_txn_commit(txn);
+    return status == 0 || fail(s, err, "cannot be written: data.mdb", mdb_strerror(status));
+}
+
+/* Adds one stored record to the index. Returns what is wrong, or NULL. */
+static const char *load(struct store *s, const MDB_val *key, const MDB_val *value, uint64_t *ret_seq)
+{
+    struct record_stored stored;
+    uint64_t keys[KEYS_OF_RECORD_MAX];
+    uint64_t big_endian;
+
+    if (key->mv_size != sizeof big_endian)
+        return "its key has a wrong length";
+    memcpy(&big_endian, key->mv_data, sizeof big_endian);
+    *ret_seq = be64toh(big_endian);
+    const char *wrong = record_decode(*ret_seq, (struct str){value->mv_data, value->mv_size}, &stored);
+    if (wrong)
+        return wrong;
+    size_t n =
+        keys_of_record(s->seed, &stored.record, stored.body_first_digest, stored.body_last_digest, keys);
+    for (size_t i = 0; i < n; i++)
+        if (!index_add(s->index, keys[i], *ret_seq))
+            return "there is not enough memory for the index";
+    store_note_record(s, &stored.record);
+    if (stored.record.last.received_ms > s->last_received_ms)
+        s->last_received_ms = stored.record.last.received_ms;
+    return NULL;
+}
+
+static bool load_all(struct store *s, char err[static STORE_ERROR])
+{
+    MDB_cursor *cursor;
+    MDB_val key;
+    MDB_val value;
+    const char *wrong = NULL;
+    uint64_t seq = 0;
+    int status = mdb_cursor_open(s->reader, s->events, &cursor);
+
+    if (status)
+        return fail(s, err, "cannot be read", mdb_strerror(status));
+    while (!wrong && (status = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0)
+        wrong = load(s, &key, &value, &seq);
+    mdb_cursor_close(cursor);
+    if (wrong) {
+        char what[64];
+        (void)snprintf(what, sizeof what, "cannot be used: record %llu", (unsigned long long)seq);
+        return fail(s, err, what, wrong);
+    }
+    return status == MDB_NOTFOUND || fail(s, err, "cannot be read", mdb_strerror(status));
+}
+
+static bool open_index(struct store *s, char err[static STORE_ERROR])
+{
+    int status = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &s->reader);
+
+    if (status)
+        return fail(s, err, "cannot be read", mdb_strerror(status));
+    MDB_stat stat = {0};
+    (void)mdb_stat(s->reader, s->events, &stat);
+    s->index = index_new(stat.ms_entries); /* most keys are those of bodies, one for each record */
+    bool loaded = s->index ? load_all(s, err) : fail(s, err, "cannot be used", strerror(ENOMEM));
+    mdb_txn_reset(s->reader);
+    return loaded;
+}
+
+static bool open_writer(struct store *s, char err[static STORE_ERROR])
+{
+    s->committer = commit_start(s->env, s->events, s->meta);
+    return s->committer || fail(s, err, "cannot be used: no thread", strerror(errno));
+}
+
+static void store_free(struct store *s)
+{
+    commit_stop(s->committer);
+    if (s->reader)
+        mdb_txn_abort(s->reader);
+    if (s->env)
+        mdb_env_close(s->env);
+    if (s->lock_fd >= 0)
+        (void)close(s->lock_fd);
+    index_free(s->index);
+    free(s->dir);
+    free(s->cluster);
+    free(s);
+}
+
+struct store *store_open(const struct store_config *config, const struct reporter *reporter,
+                         char err[static STORE_ERROR])
+{
+    struct store *s = calloc(1, sizeof *s);
+    struct text text;
+
+    text_init(&text, err, STORE_ERROR);
+    if (!s)
+        goto no_memory;
+    s->lock_fd = -1;
+    s->reporter = *reporter;
+    s->max_queued_bytes = config->max_queued_bytes ? config->max_queued_bytes : STORE_MAX_QUEUED_BYTES;
+    s->want_probe = &s->probe_wanted;
+    pending_list_init(&s->queue);
+    pending_list_init(&s->batch);
+    s->dir = str_dup(str_of(config->dir));
+    s->cluster = str_dup(str_of(config->cluster));
+    if (!s->dir || !s->cluster)
+        goto no_memory;
+    if (!open_dir(s, config, err) || !open_env(s, err) || !open_schema(s, err) || !open_index(s, err) ||
+        !open_writer(s, err)) {
+        store_free(s);
+        return NULL;
+    }
+    return s;
+no_memory:
+    text_add(&text, STR("the store cannot be opened: out of memory"));
+    if (s)
+        store_free(s);
+    return NULL;
+}
+
+void store_close(struct store *s)
+{
+    if (!s)
+        return;
+    store_drain(s);
+    store_free(s);
+}

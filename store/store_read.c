@@ -1,0 +1,156 @@
+/* Reading the store (see store.h).
+ *
+ * Each call is one short read transaction on the loop: a long one would keep LMDB from reusing pages. The
+ * transaction object is kept and renewed, so that a read costs no allocation.
+ *
+ * Invariant: nobody sees a record above last_seq. The writer may have committed it already, but its
+ * subscribers have not been told; a reader who sees both would see it twice. A record that was whole when the
+ * store opened and is damaged now is reported and left out; the others are still good.
+ */
+#include <endian.h>
+
+#include "store/store_priv.h"
+
+bool store_read_begin(struct store *s)
+{
+    int status = mdb_txn_renew(s->reader);
+
+    if (status)
+        store_report_error(s, "the store cannot be read", status);
+    return status == 0;
+}
+
+void store_read_end(struct store *s)
+{
+    mdb_txn_reset(s->reader);
+}
+
+static void report_damage(const struct store *s, uint64_t seq, const char *wrong)
+{
+    REPORT(&s->reporter, REPORT_ERROR, "a stored record is damaged", FIELD_TEXT("dataDir", s->dir),
+           FIELD_INT("id", seq), FIELD_TEXT("error", wrong));
+}
+
+static bool decode(struct store *s, uint64_t seq, const MDB_val *value, struct record_stored *ret)
+{
+    const char *wrong = record_decode(seq, (struct str){value->mv_data, value->mv_size}, ret);
+
+    if (wrong)
+        report_damage(s, seq, wrong);
+    return !wrong;
+}
+
+bool store_read(struct store *s, uint64_t seq, struct record_stored *ret)
+{
+    unsigned char bytes[8];
+    MDB_val key = {sizeof bytes, bytes};
+    MDB_val value;
+
+    if (seq > s->last_seq)
+        return false;
+    commit_key(seq, bytes);
+    int status = mdb_get(s->reader, s->events, &key, &value);
+    if (status && status != MDB_NOTFOUND)
+        store_report_error(s, "the store cannot be read", status);
+    return status == 0 && decode(s, seq, &value, ret);
+}
+
+bool store_get(struct store *s, uint64_t seq, store_visit *visit, void *arg)
+{
+    struct record_stored stored;
+
+    if (!store_read_begin(s))
+        return false;
+    bool found = store_read(s, seq, &stored);
+    if (found && !record_bodies_intact(&stored.record)) {
+        report_damage(s, seq, "the checksum of its bodies is wrong");
+        found = false;
+    }
+    if (found)
+        (void)visit(arg, &stored.record);
+    store_read_end(s);
+    return found;
+}
+
+void store_find(struct store *s, struct record_keys keys, store_visit *visit, void *arg)
+{
+    struct seqs seqs = {0};
+    struct record_stored stored;
+    bool more = true;
+
+    for (size_t i = 0; i < keys.n && more; i++)
+        more = index_get(s->index, keys.at[i], &seqs);
+    seqs_sort(&seqs);
+    if (more && store_read_begin(s)) {
+        for (size_t i = 0; i < seqs.n && more; i++)
+            if (store_read(s, seqs.at[i], &stored))
+                more = visit(arg, &stored.record);
+        store_read_end(s);
+    }
+    seqs_free(&seqs);
+}
+
+/* A walk over records by sequence number. */
+struct walk {
+    struct store *s;
+    MDB_cursor *cursor;
+    MDB_val value;
+    uint64_t seq;
+    bool descending;
+    bool started;
+};
+
+/* Moves to the next record that readers may see. False at the end. */
+static bool walk_next(struct walk *w, uint64_t after)
+{
+    unsigned char bytes[8];
+    MDB_val key = {sizeof bytes, bytes};
+    MDB_cursor_op op = w->descending ? MDB_PREV : MDB_NEXT;
+    int status;
+
+    if (w->started) {
+        status = mdb_cursor_get(w->cursor, &key, &w->value, op);
+    } else {
+        uint64_t last = w->s->last_seq;
+        uint64_t start = !w->descending ? after + 1 : after == 0 || after > last ? last + 1 : after;
+        commit_key(start, bytes);
+        status = mdb_cursor_get(w->cursor, &key, &w->value, MDB_SET_RANGE);
+        if (w->descending) /* the first below start, which may be the very last there is */
+            status = mdb_cursor_get(w->cursor, &key, &w->value, status == MDB_NOTFOUND ? MDB_LAST : MDB_PREV);
+    }
+    w->started = true;
+    if (status && status != MDB_NOTFOUND)
+        store_report_error(w->s, "the store cannot be read", status);
+    if (status)
+        return false;
+    uint64_t big_endian;
+    memcpy(&big_endian, key.mv_data, sizeof big_endian);
+    w->seq = be64toh(big_endian);
+    return w->seq <= w->s->last_seq;
+}
+
+uint64_t store_scan(struct store *s, uint64_t after, bool descending, size_t max, store_visit *visit,
+                    void *arg)
+{
+    struct walk w = {.s = s, .descending = descending};
+    struct record_stored stored;
+    bool stopped = false;
+    uint64_t visited = after;
+    uint64_t again = 0;
+
+    if (after == UINT64_MAX || !store_read_begin(s))
+        return 0;
+    if (mdb_cursor_open(s->reader, s->events, &w.cursor) == 0) {
+        bool more = walk_next(&w, after);
+        for (size_t n = 0; more && n < max && !stopped; n++) {
+            if (decode(s, w.seq, &w.value, &stored))
+                stopped = !visit(arg, &stored.record);
+            visited = w.seq;
+            more = walk_next(&w, after);
+        }
+        again = more ? visited : 0;
+        mdb_cursor_close(w.cursor);
+    }
+    store_read_end(s);
+    return again;
+}

@@ -1,0 +1,246 @@
+/* ask(): the records it gathers lead to the same verdict as all records would, and its keys are all that
+ * matter. */
+#include "store_fixture.h"
+
+#include "store/ask.h"
+
+#define SHA_1 "5394cb7f48332b2de7c17dd8b8384bbc84b7e738"
+#define SHA_2 "bd88a9156325322a124e55a369b59063470310eb"
+#define SHA_3 "5394cb7000000000000000000000000000000000" /* begins like SHA_1 */
+
+static struct question *question_of(const char *revision, const char *objects, const char *superseded)
+{
+    char err[QUESTION_ERROR];
+    struct str values[] = {str_of(revision), str_of(objects), str_of(superseded)};
+    struct question_param params[3] = {{.name = STR("revision"), .values = &values[0], .n_values = 1}};
+    size_t n = 1;
+    if (objects)
+        params[n++] = (struct question_param){.name = STR("objects"), .values = &values[1], .n_values = 1};
+    if (superseded)
+        params[n++] =
+            (struct question_param){.name = STR("onSuperseded"), .values = &values[2], .n_values = 1};
+    struct question *q = question_new(params, n, NOW_MS, err);
+    if (!q)
+        HARNESS_FAIL("question_new: %s", err);
+    return q;
+}
+
+static const struct verdict_now now = {.wall_ms = NOW_MS, .failures_from_ms = INT64_MIN};
+
+static enum verdict_state state_of(struct fixture *f, const char *revision, const char *objects)
+{
+    struct question *q = question_of(revision, objects, NULL);
+    struct verdict *v = ask(f->store, q, now, NULL);
+    CHECK(v != NULL);
+    enum verdict_state state = v->state;
+    verdict_free(v);
+    question_free(q);
+    return state;
+}
+
+static struct said app(const char *name, const char *reason, const char *revision, int64_t timestamp_ms)
+{
+    return (struct said){.kind = "Kustomization",
+                         .namespace = "flux-system",
+                         .name = name,
+                         .reason = reason,
+                         .revision = revision,
+                         .timestamp_ms = timestamp_ms};
+}
+
+static void test_stories(void)
+{
+    struct fixture *f = fixture_new();
+    struct said said[] = {
+        {.reason = "BuildFailed", .revision = "a", .timestamp_ms = -1},
+        {.reason = "ReconciliationSucceeded", .revision = "b", .timestamp_ms = -1},
+        app("apps", "ReconciliationSucceeded", "main@sha1:" SHA_1, NOW_MS - 9000),
+        app("apps", "ReconciliationSucceeded", "main@sha1:" SHA_2, NOW_MS - 5000),
+    };
+    static const struct {
+        const char *revision, *objects;
+        enum verdict_state want;
+    } rows[] = {
+        {"a", NULL, VERDICT_FAILED},
+        {"b", NULL, VERDICT_SUCCEEDED},
+        {"c", NULL, VERDICT_WAITING},
+        {SHA_1, NULL, VERDICT_SUCCEEDED},
+        {"5394cb7", NULL, VERDICT_SUCCEEDED},
+        {"main/" SHA_1, NULL, VERDICT_SUCCEEDED},
+        {SHA_1, "Kustomization/flux-system/apps", VERDICT_SUCCEEDED},
+        {SHA_1, "Kustomization/flux-system/other", VERDICT_WAITING},
+        {"5394cb", NULL, VERDICT_WAITING},
+    };
+
+    for (size_t i = 0; i < sizeof said / sizeof said[0]; i++)
+        (void)fixture_store(f, &said[i], NOW_MS);
+    for (int reopened = 0; reopened < 2; reopened++) {
+        for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+            harness_case("%s of %s%s", rows[i].revision, rows[i].objects ? rows[i].objects : "any",
+                         reopened ? ", reopened" : "");
+            CHECK_TEXT(verdict_state_text(state_of(f, rows[i].revision, rows[i].objects)),
+                       verdict_state_text(rows[i].want));
+        }
+        fixture_reopen(f);
+    }
+    fixture_free(f);
+}
+
+/* Superseding needs what the object said last, and what its source said about either revision. */
+static void test_superseded_by_source(void)
+{
+    struct fixture *f = fixture_new();
+    struct said git = {
+        .kind = "GitRepository", .namespace = "flux-system", .name = "repo", .reason = "NewArtifact"};
+    struct said ks = app("apps", "ReconciliationSucceeded", "main@sha1:" SHA_2, NOW_MS - 4000);
+    struct said fails = app("apps", "BuildFailed", "main@sha1:" SHA_1, NOW_MS - 9500);
+
+    git.revision = "main@sha1:" SHA_1;
+    git.timestamp_ms = NOW_MS - 20000;
+    (void)fixture_store(f, &git, NOW_MS);
+    (void)fixture_store(f, &ks, NOW_MS);
+    CHECK_TEXT(verdict_state_text(state_of(f, SHA_1, "Kustomization/flux-system/apps")), "waiting");
+    git.revision = "main@sha1:" SHA_2;
+    git.timestamp_ms = NOW_MS - 10000;
+    (void)fixture_store(f, &git, NOW_MS);
+    CHECK_TEXT(verdict_state_text(state_of(f, SHA_1, "Kustomization/flux-system/apps")), "superseded");
+    CHECK_TEXT(verdict_state_text(state_of(f, SHA_2, "Kustomization/flux-system/apps")), "succeeded");
+    (void)fixture_store(f, &fails, NOW_MS);
+    CHECK_TEXT(verdict_state_text(state_of(f, SHA_1, NULL)), "superseded");
+    fixture_free(f);
+}
+
+static void test_ambiguous(void)
+{
+    struct fixture *f = fixture_new();
+    struct said one = app("one", "ReconciliationSucceeded", "main@sha1:" SHA_1, NOW_MS - 9000);
+    struct said two = app("two", "ReconciliationSucceeded", "main@sha1:" SHA_3, NOW_MS - 8000);
+
+    (void)fixture_store(f, &one, NOW_MS);
+    CHECK_TEXT(verdict_state_text(state_of(f, "5394cb7", NULL)), "succeeded");
+    (void)fixture_store(f, &two, NOW_MS);
+    CHECK_TEXT(verdict_state_text(state_of(f, "5394cb7", NULL)), "ambiguous");
+    CHECK_TEXT(verdict_state_text(state_of(f, "5394cb7f", NULL)), "succeeded");
+    fixture_free(f);
+}
+
+/* --- against all records, by chance --- */
+
+static uint64_t random_next(uint64_t *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state >> 11;
+}
+
+static const char *const revisions[] = {"main@sha1:" SHA_1,
+                                        "main@sha1:" SHA_2,
+                                        "main@sha1:" SHA_3,
+                                        "main/" SHA_1,
+                                        "1.2.3",
+                                        "1.2.3+5394cb7f4833",
+                                        "a",
+                                        ""};
+static const char *const asked[] = {SHA_1, SHA_2, "5394cb7", "main@sha1:" SHA_3, "1.2.3", "a"};
+static const char *const objects_asked[] = {NULL, NULL, "Kustomization/flux-system/k1",
+                                            "Kustomization/flux-system/k1,HelmRelease/flux-system/h"};
+static const char *const kinds[] = {"Kustomization", "Kustomization", "HelmRelease", "GitRepository", ""};
+static const char *const object_names[] = {"k1", "k2", "h", "g", ""};
+static const char *const ks_reasons[] = {"ReconciliationSucceeded", "BuildFailed", "Progressing"};
+static const char *const hr_reasons[] = {"UpgradeSucceeded", "UpgradeFailed", "UpgradeSucceeded"};
+
+struct copies {
+    struct record records[128];
+    size_t n;
+};
+
+static bool on_copy(void *arg, const struct record *r)
+{
+    struct copies *copies = arg;
+    CHECK(copies->n < 128);
+    copies->records[copies->n++] = *r; /* slices into the map, which nobody writes to meanwhile */
+    return true;
+}
+
+static void say_something(struct fixture *f, uint64_t *random, bool clusters, int64_t *at_ms)
+{
+    size_t object = random_next(random) % 5;
+    *at_ms += (int64_t)(random_next(random) % 3000);
+    int64_t said_ms = *at_ms - (int64_t)(random_next(random) % 4 == 0 ? random_next(random) % 20000 : 0);
+    struct said said = {
+        .kind = kinds[object],
+        .namespace = object == 4 ? "" : "flux-system",
+        .name = object_names[object],
+        .reason = (object == 2 ? hr_reasons : ks_reasons)[random_next(random) % 3],
+        .revision = revisions[random_next(random) % 8],
+        .cluster = clusters && random_next(random) % 3 == 0 ? "other" : NULL,
+        .timestamp_ms = random_next(random) % 5 == 0 ? 0 : said_ms,
+    };
+    CHECK_INT(fixture_say(f, &said, *at_ms, 0), STORE_OK);
+}
+
+static void check_same(const struct verdict *got, const struct verdict *want)
+{
+    CHECK_TEXT(verdict_state_text(got->state), verdict_state_text(want->state));
+    CHECK_STR(got->explanation, want->explanation);
+    CHECK_INT(got->decided_ms, want->decided_ms);
+    CHECK_INT(got->wake_at_ms, want->wake_at_ms);
+    CHECK_INT(got->n_objects, want->n_objects);
+    for (size_t i = 0; i < got->n_objects; i++) {
+        CHECK_INT(got->objects[i].state, want->objects[i].state);
+        CHECK_INT(got->objects[i].seq, want->objects[i].seq);
+        CHECK_STR(got->objects[i].superseded_by, want->objects[i].superseded_by);
+    }
+}
+
+static void check_against_all(struct fixture *f, uint64_t *random, int64_t at_ms)
+{
+    struct copies *copies = calloc(1, sizeof *copies);
+    struct verdict_now when = {.wall_ms = at_ms, .failures_from_ms = INT64_MIN};
+    CHECK(copies != NULL);
+    if (random_next(random) % 3 == 0)
+        when.failures_from_ms = at_ms - (int64_t)(random_next(random) % 40000);
+    CHECK_INT(store_scan(f->store, 0, false, 128, on_copy, copies), 0);
+    for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++) {
+        struct question *q = question_of(asked[i], objects_asked[random_next(random) % 4], NULL);
+        struct verdict *got = ask(f->store, q, when, NULL);
+        struct verdict *want = verdict_new(q, copies->records, copies->n, when);
+        CHECK(got && want);
+        check_same(got, want);
+        verdict_free(got);
+        verdict_free(want);
+        question_free(q);
+    }
+    free(copies);
+}
+
+static void test_same_as_from_all_records(void)
+{
+    const char *rounds = getenv("ASK_ROUNDS");
+    uint64_t n_rounds = rounds ? strtoull(rounds, NULL, 10) : 60;
+
+    for (uint64_t seed = 1; seed <= n_rounds; seed++) {
+        struct fixture *f = fixture_new();
+        uint64_t random = seed * 0x9E3779B97F4A7C15;
+        int64_t at_ms = NOW_MS;
+        for (int i = 0; i < 100; i++) {
+            harness_case("seed %llu, %d events", (unsigned long long)seed, i + 1);
+            say_something(f, &random, seed % 3 == 0, &at_ms);
+            if (i % 10 == 9) {
+                fixture_settle(f);
+                check_against_all(f, &random, at_ms);
+            }
+        }
+        fixture_free(f);
+    }
+}
+
+int main(void)
+{
+    return harness_run((struct test[]){TEST(test_stories),
+                                       TEST(test_superseded_by_source),
+                                       TEST(test_ambiguous),
+                                       TEST(test_same_as_from_all_records),
+                                       {0}});
+}
