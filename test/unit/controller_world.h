@@ -15,6 +15,17 @@
 #define SECOND INT64_C(1000)
 #define MINUTE (60 * SECOND)
 
+#ifdef WORLD_REAL_STORE
+/* The includer opens a store and its waiters. */
+static struct waiters *world_waiters;
+static int64_t world_now_ms(void);
+
+__attribute__((unused)) static void run_waiters(void)
+{
+    while (waiters_run(world_waiters, world_now_ms(), SIZE_MAX))
+        ;
+}
+#else
 /* ---- the store ---- */
 
 struct waiter {
@@ -123,6 +134,8 @@ __attribute__((unused)) static void store_says(enum verdict_state state, int64_t
     for (struct waiter *w = all_waiters; w; w = w->next)
         w->marked = true;
 }
+static struct waiters *const world_waiters = NULL;
+#endif
 
 /* ---- the API server ---- */
 
@@ -479,7 +492,7 @@ __attribute__((unused)) static void start_controller(void)
     char err[CONTROLLER_ERROR];
 
     wake_ms = INT64_MAX;
-    controller = controller_new(&config, NULL, &io, &reporter, err);
+    controller = controller_new(&config, world_waiters, &io, &reporter, err);
     if (!controller)
         abort();
 }
@@ -499,10 +512,12 @@ __attribute__((unused)) static void begin(void)
     objects = json_object();
     version = 100;
     queue_full = false;
-    n_asked = 0;
     memset(n_reports, 0, sizeof n_reports);
     now = (struct moment){T0, INT64_C(7000000)};
+#ifndef WORLD_REAL_STORE
+    n_asked = 0;
     store_says(VERDICT_WAITING, 0);
+#endif
     start_controller();
 }
 
