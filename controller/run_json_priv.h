@@ -1,4 +1,4 @@
-/* Run and CustomRun objects of the API <-> struct run. Pure; the only code of controller/ that knows jansson.
+/* Run and CustomRun objects of the API <-> struct run. Pure; only this and run_body.c know jansson.
  */
 #ifndef FES_CONTROLLER_RUN_JSON_PRIV_H
 #define FES_CONTROLLER_RUN_JSON_PRIV_H
