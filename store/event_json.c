@@ -258,11 +258,11 @@ struct event *event_from_json(struct str body, char err[static EVENT_ERROR])
     return &d->event;
 
 refused:
-    event_free(&d->event);
+    event_json_free(&d->event);
     return NULL;
 }
 
-void event_free(struct event *e)
+void event_json_free(struct event *e)
 {
     struct document *d = (struct document *)e;
 

@@ -304,7 +304,7 @@ static void check_sample(const char *path, struct str body)
     struct event *e = event_from_json(body, err);
     CHECK(e != NULL);
     enum event_class class = classify(e->kind, e->controller, e->severity, e->reason, e->message);
-    event_free(e);
+    event_json_free(e);
     CHECK_INT(class, samples[i].class);
 }
 

@@ -42,7 +42,7 @@ static void test_members(void)
     CHECK(e->has_timestamp);
     CHECK_INT(e->timestamp_ms, INT64_C(1785578412000));
     CHECK(e->plain);
-    event_free(e);
+    event_json_free(e);
 }
 
 /* A body of n nested arrays in one member. */
@@ -115,11 +115,11 @@ static void test_accepted(void)
         CHECK_STR(e->reason, str_of(rows[i].reason));
         CHECK_INT(e->plain, rows[i].plain);
         CHECK_INT(e->has_timestamp, rows[i].has_time);
-        event_free(e);
+        event_json_free(e);
     }
     char *body = nested(EVENT_MAX_DEPTH - 1);
     harness_case("deepest");
-    event_free(parse(body));
+    event_json_free(parse(body));
     free(body);
 }
 
@@ -234,7 +234,7 @@ static void test_answer(void)
         out.len = 0;
         CHECK(event_record_to_json(&r, &out));
         CHECK_STR(((struct str){out.at, out.len}), str_of(rows[i].answer));
-        event_free(e);
+        event_json_free(e);
     }
     json_out_free(&out);
 }
@@ -250,7 +250,7 @@ static void test_answer_appends(void)
     CHECK(event_record_to_json(&r, &out));
     CHECK_STR(((struct str){out.at, out.len}), STR("{" ADDED "{" ADDED));
     json_out_free(&out);
-    event_free(e);
+    event_json_free(e);
 }
 
 static void check_golden(const char *path, struct str body)
@@ -281,8 +281,8 @@ static void check_golden(const char *path, struct str body)
     CHECK_STR(again->revision, e->revision);
     CHECK_STR(again->origin_revision, e->origin_revision);
     CHECK_STR(again->oci_digest, e->oci_digest);
-    event_free(again);
-    event_free(e);
+    event_json_free(again);
+    event_json_free(e);
     json_out_free(&out);
 }
 
@@ -309,7 +309,7 @@ static void test_many_members(void)
     CHECK(event_record_to_json(&r, &out));
     CHECK_STR(((struct str){out.at, out.len}), STR("{\"a\":1," ADDED));
     json_out_free(&out);
-    event_free(e);
+    event_json_free(e);
     free(body);
 }
 
