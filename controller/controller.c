@@ -49,7 +49,7 @@ void controller_on_list(struct controller *c, enum run_kind kind, unsigned scope
 }
 
 /* A version that is known to be older than ours: late news of the watch. In a list it may also mean that the
- * API server went back in time (a restored backup), so it is asked. */
+ * API server was restored from a backup, so it is asked. */
 static void on_older(struct tracked *t, bool listing)
 {
     if (!listing)
