@@ -19,6 +19,7 @@ NOTIFICATION_CONTROLLER=1.5.0
 KUSTOMIZE_CONTROLLER=1.7.3
 HELM_CONTROLLER=1.4.0
 GO_MINIMUM=1.26
+DEBIAN=bookworm
 
 CACHE=${FES_E2E_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/flux-event-store-e2e}
 
@@ -70,7 +71,8 @@ new_module() {
     )
 }
 
-# compile FOLDER PACKAGE OUTPUT: a command as a static binary. -e: test dependencies of dependencies may be missing.
+# compile FOLDER PACKAGE OUTPUT [LDFLAGS]: a command as a static binary. -e: test dependencies of dependencies
+# may be missing.
 compile() {
     (
         cd "$1"
@@ -78,19 +80,22 @@ compile() {
             tail -n 20 tidy.log >&2
             die "$2: go mod tidy failed"
         }
-        CGO_ENABLED=0 GOFLAGS='-mod=mod -buildvcs=false' nice go build -trimpath -ldflags='-s -w' -o "$3" "$2"
+        CGO_ENABLED=0 GOFLAGS='-mod=mod -buildvcs=false' nice go build -trimpath -ldflags="-s -w ${4:-}" -o "$3" "$2"
     )
 }
 
 build_kube_apiserver() {
-    local k8s module replaces=()
+    local k8s module replaces=() version=k8s.io/component-base/version minor=${KUBERNETES#*.}
+    minor=${minor%%.*}
     k8s=$(module_dir k8s.io/kubernetes "v$KUBERNETES")
     while read -r module; do
         replaces+=("$module=$module@v$KUBERNETES_STAGING")
     done < <(sed -n 's|^[[:space:]]*\(k8s\.io/[^ ]*\) => \./staging/.*|\1|p' "$k8s/go.mod")
     [ ${#replaces[@]} -gt 0 ] || die "k8s.io/kubernetes v$KUBERNETES: no staging modules in its go.mod"
     new_module src k8s.io/kubernetes/cmd/kube-apiserver "k8s.io/kubernetes@v$KUBERNETES" "${replaces[@]}"
-    compile src k8s.io/kubernetes/cmd/kube-apiserver "$PWD/kube-apiserver"
+    # Without these the server gives its version as a template, which Tekton's controller refuses to read.
+    compile src k8s.io/kubernetes/cmd/kube-apiserver "$PWD/kube-apiserver" \
+        "-X $version.gitVersion=v$KUBERNETES -X $version.gitMajor=${KUBERNETES%%.*} -X $version.gitMinor=$minor"
 }
 
 build_tekton() {
@@ -135,6 +140,19 @@ helm-controller $HELM_CONTROLLER
 LIST
 }
 
+# What the Dockerfile starts from, for a machine that cannot pull it: Debian's own minimal system.
+build_base_image() {
+    command -v debootstrap >/dev/null || die "debootstrap is missing: it is in Debian's package of that name"
+    [ "$(id -u)" -eq 0 ] || die "debootstrap needs root to make the base image"
+    mkdir src
+    debootstrap --variant=minbase "$DEBIAN" src/root >src/log 2>&1 || {
+        tail -n 20 src/log >&2
+        die "debootstrap failed"
+    }
+    rm -rf src/root/var/cache/apt/archives/*.deb
+    tar -C src/root -cf base.tar .
+}
+
 # build NAME VERSION FUNCTION
 build() {
     local name=$1 version=$2 make=$3 target=$CACHE/$1-$2 scratch=$CACHE/.building-$1-$2 started=$SECONDS
@@ -167,14 +185,15 @@ component() {
     notification-controller)
         build notification-controller "$NOTIFICATION_CONTROLLER" build_notification_controller
         ;;
-    *) die "no component '$1' (kube-apiserver tekton tekton-old helm flux-crds notification-controller)" ;;
+    base-image) build base-image "$DEBIAN" build_base_image ;;
+    *) die "no component '$1' (kube-apiserver tekton tekton-old helm flux-crds notification-controller base-image)" ;;
     esac
 }
 
 mkdir -p "$CACHE" || die "cannot create the cache folder $CACHE"
 find_go
 if [ $# -eq 0 ]; then
-    # notification-controller is left out: it is built when a test asks for it.
+    # The others are built when a test asks for them.
     set -- flux-crds tekton-old kube-apiserver tekton helm
 fi
 for name in "$@"; do
