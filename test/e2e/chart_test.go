@@ -125,10 +125,11 @@ func TestChartAppliesToTheRealAPIServer(t *testing.T) {
 	if strategy := text(deployment, "spec", "strategy", "type"); strategy != "Recreate" {
 		t.Errorf("strategy %q, want Recreate: two pods cannot share the store", strategy)
 	}
-	if version := text(cluster.chart.find("Alert"), "apiVersion"); version != "notification.toolkit.fluxcd.io/v1beta3" {
+	alert := cluster.chart.find("Alert")
+	if version := text(alert, "apiVersion"); version != "notification.toolkit.fluxcd.io/v1beta3" {
 		t.Errorf("Alert is %s", version)
 	}
-	if severity := text(cluster.chart.find("Alert"), "spec", "eventSeverity"); severity != "info" {
+	if severity := text(alert, "spec", "eventSeverity"); severity != "info" {
 		t.Errorf("the Alert's severity is %q: anything but info leaves out the successes", severity)
 	}
 }
@@ -139,16 +140,16 @@ func TestChartPodPassesPodSecurityRestricted(t *testing.T) {
 	label := object{"metadata": object{"labels": object{"pod-security.kubernetes.io/enforce": "restricted"}}}
 	cluster.admin.must(t, "PATCH", "/api/v1/namespaces/"+namespace, mergePatchType, label)
 	template, _ := at(cluster.chart.find("Deployment"), "spec", "template").(object)
+	metadata := object{"name": "from-the-chart", "labels": at(template, "metadata", "labels")}
 	pod := func(spec any) object {
-		return object{"apiVersion": "v1", "kind": "Pod",
-			"metadata": object{"name": "from-the-chart", "labels": at(template, "metadata", "labels")}, "spec": spec}
+		return object{"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 	}
 	path := "/api/v1/namespaces/" + namespace + "/pods?fieldValidation=Strict"
 	cluster.admin.must(t, "POST", path+"&dryRun=All", jsonType, pod(template["spec"]))
 
 	// The same pod without its security settings must be refused, or this test would show nothing.
-	container := object{"name": "bare", "image": "bare"}
-	code, _, err := cluster.admin.send("POST", path+"&dryRun=All", jsonType, pod(object{"containers": []any{container}}))
+	bare := object{"containers": []any{object{"name": "bare", "image": "bare"}}}
+	code, _, err := cluster.admin.send("POST", path+"&dryRun=All", jsonType, pod(bare))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A restart must be invisible to a waiting Run but for the pause: kill -9, the same data directory, the same port.
+// A restart must be invisible to a waiting Run but for the pause: kill -9, the same data directory and port.
 
 func TestKilledWhileARunWaits(t *testing.T) {
 	namespace := cluster.namespace(t)
@@ -22,10 +22,11 @@ func TestKilledWhileARunWaits(t *testing.T) {
 	p.post(minimal("after-the-crash", "ReconciliationSucceeded"))
 	o := old.awaitDone(t, runKind, "waiting", "True", "ReconciliationSuceeded").object
 	c := current.awaitDone(t, customRunKind, "waiting", "True", "ReconciliationSucceeded").object
-	for _, pair := range [][2]string{{oldStart, text(o, "status", "startTime")}, {start, text(c, "status", "startTime")}} {
-		if pair[0] != pair[1] {
-			t.Errorf("startTime moved from %s to %s", pair[0], pair[1])
-		}
+	if got := text(o, "status", "startTime"); got != oldStart {
+		t.Errorf("startTime of the Run moved from %s to %s", oldStart, got)
+	}
+	if got := text(c, "status", "startTime"); got != start {
+		t.Errorf("startTime of the CustomRun moved from %s to %s", start, got)
 	}
 }
 

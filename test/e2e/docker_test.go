@@ -77,7 +77,8 @@ func TestImageIsBuiltAndServes(t *testing.T) {
 		t.Errorf("the image's user is %q, want one that is not root", user)
 	}
 	// The chart says runAsUser itself; both must be able to write the same volume.
-	if want := fmt.Sprint(at(cluster.chart.find("Deployment"), "spec", "template", "spec", "securityContext", "runAsUser")); want != user {
+	pod := at(cluster.chart.find("Deployment"), "spec", "template", "spec")
+	if want := fmt.Sprint(at(pod, "securityContext", "runAsUser")); want != user {
 		t.Errorf("the image runs as %s, the chart's pod as %s", user, want)
 	}
 
@@ -99,15 +100,16 @@ func TestImageIsBuiltAndServes(t *testing.T) {
 		mustDocker(t, "volume", "rm", volume)
 	})
 	run := func() {
-		container = mustDocker(t, "run", "--detach", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges",
-			"--network=host", "--volume", volume+":/data", image,
+		container = mustDocker(t, "run", "--detach", "--read-only", "--cap-drop=ALL",
+			"--security-opt=no-new-privileges", "--network=host", "--volume", volume+":/data", image,
 			"--no-kube", "--data-dir", "/data", "--listen", fmt.Sprintf("127.0.0.1:%d", port))
 		awaitHTTP(t, loopback(port)+"/healthz")
 		awaitHTTP(t, loopback(port)+"/readyz")
 	}
 	run()
 	// One line of titles, one of the only process.
-	if inside := strings.Fields(mustDocker(t, "top", container, "-eo", "pid,uid")); len(inside) != 4 || inside[3] != user {
+	inside := strings.Fields(mustDocker(t, "top", container, "-eo", "pid,uid"))
+	if len(inside) != 4 || inside[3] != user {
 		t.Errorf("the process does not run as %s: %q", user, inside)
 	}
 	response, err := http.Post(loopback(port)+"/events", jsonType, bytes.NewReader(golden(t, "01-ks-success.json")))
@@ -133,7 +135,8 @@ func TestImageIsBuiltAndServes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stored.Body.Close()
-	if body, _ := io.ReadAll(stored.Body); !strings.Contains(string(body), "5394cb7f48332b2de7c17dd8b8384bbc84b7e738") {
+	body, _ := io.ReadAll(stored.Body)
+	if !strings.Contains(string(body), "5394cb7f48332b2de7c17dd8b8384bbc84b7e738") {
 		t.Errorf("the event is gone after a restart: %s", body)
 	}
 }

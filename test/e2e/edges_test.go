@@ -78,7 +78,8 @@ func TestTimeout(t *testing.T) {
 		s := c.w.awaitDone(t, c.r, "short", "False", c.reason)
 		wantResult(t, s.object, "verdict", "timedout")
 		// startTime has whole seconds, so up to one of them may be over when it is written.
-		if waited := s.at.Sub(waiting.at); waited < limit-time.Second-100*time.Millisecond || waited > limit+time.Second {
+		waited := s.at.Sub(waiting.at)
+		if waited < limit-time.Second-100*time.Millisecond || waited > limit+time.Second {
 			t.Errorf("%s ended %v after it was seen Waiting, want %v +- 1 s", c.r.kind, waited, limit)
 		}
 		awaitKubeEvent(t, namespace, s.object, "Warning", c.reason)
@@ -92,6 +93,9 @@ func TestRejectedSpecs(t *testing.T) {
 		o := newRun(r, "named", refV1, "never")
 		o["spec"].(object)[ref].(object)["name"] = "someone"
 		return o
+	}
+	custom := func(name, revision string, params ...string) object {
+		return newRun(customRunKind, name, refV1, revision, params...)
 	}
 	without := newRun(customRunKind, "without", refV1, "never")
 	without["spec"].(object)["params"] = []any{}
@@ -110,11 +114,12 @@ func TestRejectedSpecs(t *testing.T) {
 	}{
 		{runKind, named(runKind, "ref"), "UnexpectedName", []string{"someone"}},
 		{customRunKind, named(customRunKind, "customRef"), "UnexpectedName", []string{"someone"}},
-		{runKind, newRun(runKind, "unknown", refV0, "x", "colour", "red", "size", "5"), "UnexpectedParams", []string{"colour", "size"}},
-		{customRunKind, newRun(customRunKind, "unknown", refV1, "x", "Revision", "y"), "UnexpectedParams", []string{"Revision"}},
-		{customRunKind, newRun(customRunKind, "unsubstituted", refV1, "$(tasks.a.results.b)"), "UnexpectedParams", []string{"revision"}},
-		{customRunKind, newRun(customRunKind, "blank", refV1, "  "), "UnexpectedParams", []string{"revision"}},
-		{customRunKind, newRun(customRunKind, "expect", refV1, "x", "expect", "many"), "UnexpectedParams", []string{"expect"}},
+		{runKind, newRun(runKind, "unknown", refV0, "x", "colour", "red", "size", "5"), "UnexpectedParams",
+			[]string{"colour", "size"}},
+		{customRunKind, custom("unknown", "x", "Revision", "y"), "UnexpectedParams", []string{"Revision"}},
+		{customRunKind, custom("unsubstituted", "$(tasks.a.results.b)"), "UnexpectedParams", []string{"revision"}},
+		{customRunKind, custom("blank", "  "), "UnexpectedParams", []string{"revision"}},
+		{customRunKind, custom("expect", "x", "expect", "many"), "UnexpectedParams", []string{"expect"}},
 		{customRunKind, without, "UnexpectedParams", []string{"revision"}},
 		{customRunKind, array, "UnexpectedParams", []string{"revision"}},
 		{customRunKind, embedded, "UnsupportedSpec", nil},
@@ -179,7 +184,8 @@ func mustServeEvents(t *testing.T, p *product, words ...string) {
 		t.Error(err)
 	}
 	p.post(minimal("still-served", "ReconciliationSucceeded"))
-	if code, answer, err := p.get("/events?revision=still-served"); err != nil || code != http.StatusOK || !strings.Contains(answer, "still-served") {
+	code, answer, err := p.get("/events?revision=still-served")
+	if err != nil || code != http.StatusOK || !strings.Contains(answer, "still-served") {
 		t.Errorf("GET /events: %d %s %v", code, answer, err)
 	}
 
@@ -188,7 +194,7 @@ func mustServeEvents(t *testing.T, p *product, words ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(2 * time.Second)
+	time.Sleep(2 * time.Second) // an interval that is measured, not a wait
 	after, err := p.process.cpu()
 	if err != nil {
 		t.Fatal(err)
@@ -251,7 +257,8 @@ func TestUnusableTokens(t *testing.T) {
 		t.Fatal(err)
 	}
 	for token, want := range map[string]int{same: 200, expired: 401} {
-		if code, _, err := cluster.admin.as(token).send("GET", customRunKind.path("default"), "", nil); err != nil || code != want {
+		code, _, err := cluster.admin.as(token).send("GET", customRunKind.path("default"), "", nil)
+		if err != nil || code != want {
 			t.Fatalf("a token signed by the test: %d %v, want %d", code, err, want)
 		}
 	}

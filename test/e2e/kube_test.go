@@ -182,7 +182,7 @@ func (k *kube) apply(o object, namespace, query string) error {
 	return nil
 }
 
-// created is one kind of object that a test creates, waits for and watches.
+// resource is one kind of object that a test creates, waits for and watches.
 type resource struct {
 	apiVersion, kind, plural string
 }
@@ -199,8 +199,9 @@ func (r resource) path(namespace string) string {
 
 // requestToken gets a token of a service account the way the kubelet does for a pod.
 func (k *kube) requestToken(namespace, account string) (string, error) {
-	answer, err := k.call("POST", "/api/v1/namespaces/"+namespace+"/serviceaccounts/"+account+"/token", jsonType,
-		object{"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": object{"expirationSeconds": 3600}})
+	path := "/api/v1/namespaces/" + namespace + "/serviceaccounts/" + account + "/token"
+	answer, err := k.call("POST", path, jsonType, object{"apiVersion": "authentication.k8s.io/v1",
+		"kind": "TokenRequest", "spec": object{"expirationSeconds": 3600}})
 	if err != nil {
 		return "", err
 	}

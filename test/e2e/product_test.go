@@ -90,7 +90,8 @@ func (p *product) start(flags ...string) {
 		"--kube-ca-file", p.ca,
 	}
 	var err error
-	p.process, err = startProcess("flux-event-store", filepath.Join(p.folder, "log"), nil, binaryPath, append(args, flags...)...)
+	log := filepath.Join(p.folder, "log")
+	p.process, err = startProcess("flux-event-store", log, nil, binaryPath, append(args, flags...)...)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -147,13 +148,15 @@ func (p *product) post(body []byte) string {
 
 // minimal is the body of the first README.
 func minimal(revision, reason string) []byte {
-	return fmt.Appendf(nil, `{"metadata":{"revision":"%s"},"timestamp":"0001-01-01T00:01:00Z","reason":"%s"}`, revision, reason)
+	return fmt.Appendf(nil, `{"metadata":{"revision":"%s"},"timestamp":"0001-01-01T00:01:00Z","reason":"%s"}`,
+		revision, reason)
 }
 
 // kustomization is an event as kustomize-controller writes it, for a Kustomization and a full revision.
 func kustomization(object, sha, reason, severity string) []byte {
 	return fmt.Appendf(nil, `{"involvedObject":{"kind":"Kustomization","namespace":"flux-system","name":"%s",`+
-		`"uid":"7d0cdc51-ddcf-4743-b223-83ca5c699632","apiVersion":"kustomize.toolkit.fluxcd.io/v1","resourceVersion":"1042311"},`+
+		`"uid":"7d0cdc51-ddcf-4743-b223-83ca5c699632","apiVersion":"kustomize.toolkit.fluxcd.io/v1",`+
+		`"resourceVersion":"1042311"},`+
 		`"severity":"%s","timestamp":"%s","message":"what happened to %s","reason":"%s",`+
 		`"metadata":{"revision":"main@sha1:%s"},"reportingController":"kustomize-controller",`+
 		`"reportingInstance":"kustomize-controller-7c7b47f5f-8bhrp"}`,

@@ -22,8 +22,9 @@ var allowed = strings.Fields(`
 // rules asks the API server what an identity may do in a namespace.
 func rules(t *testing.T, k *kube, namespace string) []string {
 	t.Helper()
-	answer := k.must(t, "POST", "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", jsonType, object{
-		"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "spec": object{"namespace": namespace}})
+	answer := k.must(t, "POST", "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", jsonType,
+		object{"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview",
+			"spec": object{"namespace": namespace}})
 	if incomplete, _ := at(answer, "status", "incomplete").(bool); incomplete {
 		t.Fatalf("the API server's answer is incomplete: %v", answer)
 	}

@@ -76,7 +76,9 @@ func (w *watcher) awaitDone(t *testing.T, r resource, name, status, reason strin
 }
 
 // resultNames is the full set; a task that reads one of them must find it whatever the outcome was.
-var resultNames = []string{"verdict", "revision", "object", "reason", "message", "timestamp", "supersededBy", "eventId"}
+var resultNames = []string{
+	"verdict", "revision", "object", "reason", "message", "timestamp", "supersededBy", "eventId",
+}
 
 func results(o object) map[string]string {
 	all := map[string]string{}

@@ -53,7 +53,7 @@ func Test200RunsAtOnceAllShowWaiting(t *testing.T) {
 			started := time.Now()
 			forEach(n, func(i int) {
 				o := newRun(r, fmt.Sprintf("load-%d", i), refV1, fmt.Sprintf("load-%d", i))
-				if _, err := cluster.admin.call("POST", r.path(namespace)+"?fieldValidation=Strict", jsonType, o); err != nil {
+				if _, err := cluster.admin.call("POST", r.path(namespace), jsonType, o); err != nil {
 					t.Error(err)
 				}
 			})
@@ -64,8 +64,9 @@ func Test200RunsAtOnceAllShowWaiting(t *testing.T) {
 					last = s.at
 				}
 			}
-			t.Logf("%d %ss: created in %.0f ms, all Waiting %.0f ms after the first was sent (bar %v, first version 38 s)",
-				n, r.kind, milliseconds(created.Sub(started)), milliseconds(last.Sub(started)), bar)
+			t.Logf("%d %ss: created in %.0f ms, all Waiting %.0f ms after the first was sent "+
+				"(bar %v, first version 38 s)", n, r.kind,
+				milliseconds(created.Sub(started)), milliseconds(last.Sub(started)), bar)
 			if last.Sub(started) > bar {
 				t.Errorf("all Waiting after %v, bar %v", last.Sub(started), bar)
 			}
@@ -84,7 +85,8 @@ func TestLatencyFromEventToRunDone(t *testing.T) {
 			yard := func(i int) string { return fmt.Sprintf("yard-%d", i) }
 			sha := func(i int) string { return fmt.Sprintf("%08x%032x", 0x10000000+i*7919, i) }
 			forEach(n, func(i int) {
-				for _, o := range []object{newRun(r, run(i), refV1, sha(i)), newRun(r, yard(i), "example.dev/v1", sha(i))} {
+				foreign := newRun(r, yard(i), "example.dev/v1", sha(i))
+				for _, o := range []object{newRun(r, run(i), refV1, sha(i)), foreign} {
 					if _, err := cluster.admin.call("POST", r.path(namespace), jsonType, o); err != nil {
 						t.Error(err)
 					}

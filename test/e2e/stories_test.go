@@ -21,7 +21,8 @@ func TestStory1FailedBuildFailsTheRun(t *testing.T) {
 			if got := text(s.object, "status", "startTime"); got != text(waiting.object, "status", "startTime") {
 				t.Errorf("startTime moved to %s", got)
 			}
-			if want := "The revision failed to reconcile. Reason: 'BuildFailed'."; !strings.HasPrefix(message(s.object), want) {
+			const want = "The revision failed to reconcile. Reason: 'BuildFailed'."
+			if !strings.HasPrefix(message(s.object), want) {
 				t.Errorf("message %q does not begin with %q", message(s.object), want)
 			}
 			wantResult(t, s.object, "verdict", "failed")

@@ -55,7 +55,8 @@ func startWorld(folder string) (*world, error) {
 			return w, err
 		}
 	}
-	fmt.Printf("e2e: the API server is up, with CRDs and chart, after %v\n", time.Since(started).Round(time.Millisecond))
+	took := time.Since(started).Round(time.Millisecond)
+	fmt.Printf("e2e: the API server is up, with CRDs and chart, after %v\n", took)
 	return w, nil
 }
 
@@ -197,15 +198,16 @@ func (w *world) applyCRDs() error {
 			}
 		}
 	}
+	const collection = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/"
 	for _, crd := range crds {
-		path := "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/" + name(crd) + "?fieldManager=e2e&force=true"
+		path := collection + name(crd) + "?fieldManager=e2e&force=true"
 		if _, err := w.admin.call("PATCH", path, applyPatchType, crd); err != nil {
 			return err
 		}
 	}
 	for _, crd := range crds {
 		err := until(30*time.Second, w.apiserver, func() error {
-			o, err := w.admin.call("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/"+name(crd), "", nil)
+			o, err := w.admin.call("GET", collection+name(crd), "", nil)
 			if err == nil && !hasCondition(o, "Established", "True") {
 				err = fmt.Errorf("CRD %s is not established", name(crd))
 			}
