@@ -30,7 +30,9 @@ type world struct {
 	etcd       *process
 	apiserver  *process
 	admin      *kube
-	url        string
+	etcdURL    string
+	url        string // of the API server
+	serverArgs []string
 	caFile     string
 	signingKey string
 	chart      *chart
@@ -96,7 +98,7 @@ func (w *world) startEtcd() error {
 	if err != nil {
 		return err
 	}
-	w.url = clientURL
+	w.etcdURL = clientURL
 	return until(20*time.Second, w.etcd, func() error {
 		response, err := http.Get(clientURL + "/health")
 		if err != nil {
@@ -157,24 +159,30 @@ func (w *world) startAPIServer() error {
 	if err != nil {
 		return err
 	}
-	etcdURL := w.url
 	w.url = fmt.Sprintf("https://127.0.0.1:%d", port)
-	w.apiserver, err = startProcess("kube-apiserver", w.file("kube-apiserver.log"), nil,
-		filepath.Join(w.components["kube-apiserver"], "kube-apiserver"),
-		"--etcd-servers="+etcdURL,
+	w.admin = newKube(w.url, adminToken, ca)
+	w.serverArgs = []string{
+		"--etcd-servers=" + w.etcdURL,
 		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port),
-		"--tls-cert-file="+w.file("apiserver.crt"), "--tls-private-key-file="+w.file("apiserver.key"),
-		"--client-ca-file="+w.caFile,
-		"--service-account-key-file="+w.file("sa.pub"), "--service-account-signing-key-file="+w.signingKey,
+		"--tls-cert-file=" + w.file("apiserver.crt"), "--tls-private-key-file=" + w.file("apiserver.key"),
+		"--client-ca-file=" + w.caFile,
+		"--service-account-key-file=" + w.file("sa.pub"), "--service-account-signing-key-file=" + w.signingKey,
 		"--service-account-issuer=https://kubernetes.default.svc",
-		"--token-auth-file="+w.file("tokens.csv"),
+		"--token-auth-file=" + w.file("tokens.csv"),
 		"--authorization-mode=RBAC",
 		"--service-cluster-ip-range=10.0.0.0/24",
-		"--disable-admission-plugins=ServiceAccount")
+		"--disable-admission-plugins=ServiceAccount",
+	}
+	return w.launchAPIServer()
+}
+
+// launchAPIServer starts the server, at first and after a test ended it, and waits until it serves.
+func (w *world) launchAPIServer() (err error) {
+	w.apiserver, err = startProcess("kube-apiserver", w.file("kube-apiserver.log"), nil,
+		filepath.Join(w.components["kube-apiserver"], "kube-apiserver"), w.serverArgs...)
 	if err != nil {
 		return err
 	}
-	w.admin = newKube(w.url, adminToken, ca)
 	return until(60*time.Second, w.apiserver, func() error {
 		_, err := w.admin.call("GET", "/readyz", "", nil)
 		return err
