@@ -284,6 +284,7 @@ func TestAPIServerThatIsNotThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := newProduct(t)
-	p.start("--kube-api", fmt.Sprintf("https://127.0.0.1:%d", port))
+	p.api = fmt.Sprintf("https://127.0.0.1:%d", port)
+	p.start()
 	mustServeEvents(t, p, "refused", "connect")
 }

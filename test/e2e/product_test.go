@@ -19,6 +19,7 @@ type product struct {
 	t       *testing.T
 	folder  string
 	port    int
+	api     string // the API server's URL
 	token   string // the token file
 	ca      string // the CA file
 	process *process
@@ -29,7 +30,7 @@ type product struct {
 // newProduct prepares an instance without starting it; a test may change its files and flags before.
 func newProduct(t *testing.T) *product {
 	t.Helper()
-	p := &product{t: t, folder: t.TempDir(), ca: cluster.caFile}
+	p := &product{t: t, folder: t.TempDir(), api: cluster.url, ca: cluster.caFile}
 	var err error
 	if p.port, err = freePort(); err != nil {
 		t.Fatal(err)
@@ -80,18 +81,18 @@ func (p *product) writeToken(token string) {
 	}
 }
 
-func (p *product) start(flags ...string) {
+func (p *product) start() {
 	p.t.Helper()
 	args := []string{
 		"--listen", fmt.Sprintf("127.0.0.1:%d", p.port),
 		"--data-dir", filepath.Join(p.folder, "data"),
-		"--kube-api", cluster.url,
+		"--kube-api", p.api,
 		"--kube-token-file", p.token,
 		"--kube-ca-file", p.ca,
 	}
 	var err error
 	log := filepath.Join(p.folder, "log")
-	p.process, err = startProcess("flux-event-store", log, nil, binaryPath, append(args, flags...)...)
+	p.process, err = startProcess("flux-event-store", log, nil, binaryPath, args...)
 	if err != nil {
 		p.t.Fatal(err)
 	}
