@@ -112,8 +112,8 @@ func TestRejectedSpecs(t *testing.T) {
 		reason string
 		names  []string // what the message must name
 	}{
-		{runKind, named(runKind, "ref"), "UnexpectedName", []string{"someone"}},
-		{customRunKind, named(customRunKind, "customRef"), "UnexpectedName", []string{"someone"}},
+		{runKind, named(runKind, "ref"), "UnexpectedName", []string{"ref.name"}},
+		{customRunKind, named(customRunKind, "customRef"), "UnexpectedName", []string{"name"}},
 		{runKind, newRun(runKind, "unknown", refV0, "x", "colour", "red", "size", "5"), "UnexpectedParams",
 			[]string{"colour", "size"}},
 		{customRunKind, custom("unknown", "x", "Revision", "y"), "UnexpectedParams", []string{"Revision"}},
@@ -123,7 +123,7 @@ func TestRejectedSpecs(t *testing.T) {
 		{customRunKind, without, "UnexpectedParams", []string{"revision"}},
 		{customRunKind, array, "UnexpectedParams", []string{"revision"}},
 		{customRunKind, embedded, "UnsupportedSpec", nil},
-		{customRunKind, badTimeout, "InvalidTimeout", []string{"1d"}},
+		{customRunKind, badTimeout, "InvalidTimeout", []string{"spec.timeout"}},
 	} {
 		t.Run(c.r.kind+"/"+name(c.o), func(t *testing.T) {
 			runs := watch(t, cluster.admin, c.r, namespace)
