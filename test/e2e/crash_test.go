@@ -17,6 +17,7 @@ func TestKilledWhileARunWaits(t *testing.T) {
 	oldStart := text(old.awaitWaiting(t, "waiting").object, "status", "startTime")
 	start := text(current.awaitWaiting(t, "waiting").object, "status", "startTime")
 	p.crash()
+	secondPasses(t, start)
 	p.start()
 	p.awaitReady()
 	p.post(minimal("after-the-crash", "ReconciliationSucceeded"))
@@ -39,14 +40,11 @@ func TestKilledRightAfterThePostWasAnswered(t *testing.T) {
 		run := fmt.Sprintf("acked-%d", i)
 		sha := fmt.Sprintf("%040x", 0xabcdef0123+i)
 		create(t, customRunKind, namespace, newRun(customRunKind, run, refV1, sha))
-		start := text(runs.awaitWaiting(t, run).object, "status", "startTime")
+		runs.awaitWaiting(t, run)
 		p.post(kustomization("apps", sha, "ReconciliationSucceeded", "info"))
 		p.crash()
 		p.start()
-		s := runs.awaitDone(t, customRunKind, run, "True", "ReconciliationSucceeded")
-		if got := text(s.object, "status", "startTime"); got != start {
-			t.Errorf("%s: startTime moved from %s to %s", run, start, got)
-		}
+		runs.awaitDone(t, customRunKind, run, "True", "ReconciliationSucceeded")
 		p.awaitReady()
 	}
 }

@@ -25,6 +25,7 @@ func TestCancelEndsTheRunAtOnce(t *testing.T) {
 			startProduct(t)
 			create(t, r, namespace, newRun(r, "waiting", refV1, "never"))
 			start := text(runs.awaitWaiting(t, "waiting").object, "status", "startTime")
+			secondPasses(t, start)
 			cancel(t, r, namespace, "waiting")
 			s := runs.awaitDone(t, r, "waiting", "False", reason)
 			if got := text(s.object, "status", "startTime"); got != start {

@@ -136,6 +136,17 @@ func wantResult(t *testing.T, o object, name, want string) {
 
 func message(o object) string { return text(condition(o, "Succeeded"), "message") }
 
+// secondPasses waits until a startTime written now would differ from this one: before that, a startTime that
+// was moved looks the same.
+func secondPasses(t *testing.T, startTime string) {
+	t.Helper()
+	start, err := time.Parse(time.RFC3339, startTime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Until(start.Add(time.Second)))
+}
+
 func containsWord(list, word string) bool {
 	for _, w := range strings.Fields(list) {
 		if w == word {
