@@ -13,6 +13,8 @@ import (
 	"time"
 )
 
+// Last in the order of the file names: building an image disturbs what the other tests measure.
+
 // docker runs the real client and gives its standard output.
 func docker(t *testing.T, args ...string) (string, error) {
 	t.Helper()
