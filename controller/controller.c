@@ -129,7 +129,10 @@ void controller_on_object(struct controller *c, enum run_kind kind, unsigned sco
         REPORT(&c->reporter, REPORT_DEBUG, "an object without a usable identity was skipped",
                FIELD_TEXT("kind", run_kind_name(kind)->kind));
         break;
-    case RUN_NO_MEMORY: REPORT(&c->reporter, REPORT_ERROR, "out of memory for a Run"); break;
+    case RUN_NO_MEMORY:
+        REPORT(&c->reporter, REPORT_ERROR, "out of memory for a Run",
+               FIELD_TEXT("kind", run_kind_name(kind)->kind));
+        break;
     }
     controller_rearm(c);
 }

@@ -36,8 +36,8 @@ struct flux_status {
     enum flux_kind kind;
     bool suspended;
     bool deleting;
-    char *body;          /* malloc'ed; NULL when nothing is decided */
-    struct event *event; /* NULL likewise */
+    char *body;               /* malloc'ed; NULL when nothing is decided */
+    struct flux_event *event; /* NULL likewise */
 };
 
 struct condition {
@@ -356,13 +356,13 @@ void flux_status_free(struct flux_status *s)
 {
     if (!s)
         return;
-    event_free(s->event);
+    event_json_free(s->event);
     free(s->body);
     json_decref(s->root);
     free(s);
 }
 
-const struct event *flux_status_event(const struct flux_status *s, struct str *ret_body)
+const struct flux_event *flux_status_event(const struct flux_status *s, struct str *ret_body)
 {
     if (s->event)
         *ret_body = str_of(s->body);

@@ -53,7 +53,7 @@ void flux_status_free(struct flux_status *s);
  * lastTransitionTime as timestamp; revision, originRevision, oci-digest, app-version; the name of the
  * controller. The reason is always one that means the same in a notification: a HelmRelease that is Ready for
  * another reason has UpgradeSucceeded. Untouched when the status decides nothing. */
-const struct event *flux_status_event(const struct flux_status *s, struct str *ret_body);
+const struct flux_event *flux_status_event(const struct flux_status *s, struct str *ret_body);
 
 /* For explanations; borrowed until s is freed. */
 struct flux_facts {

@@ -22,9 +22,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     flux_status_facts(s, &facts);
-    const struct event *e = flux_status_event(s, &body);
+    const struct flux_event *e = flux_status_event(s, &body);
     if (e) {
-        struct event *again = event_from_json(body, event_err);
+        struct flux_event *again = event_from_json(body, event_err);
         enum event_class class = classify(e->kind, e->controller, e->severity, e->reason, e->message);
         if (class != CLASS_SUCCESS && class != CLASS_FAILURE)
             abort();
@@ -32,7 +32,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             abort();
         if (!again || !str_eq(again->revision, e->revision) || !str_eq(again->message, e->message))
             abort();
-        event_free(again);
+        event_json_free(again);
     }
     flux_status_free(s);
     return 0;

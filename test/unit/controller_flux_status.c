@@ -124,7 +124,7 @@ static struct flux_status *read_sample(const char *file)
     return s;
 }
 
-static void check_event(const struct row *r, const struct event *e, struct str body)
+static void check_event(const struct row *r, const struct flux_event *e, struct str body)
 {
     bool helm = str_starts(str_of(r->file), STR("helm"));
     char time[TIME_TEXT], want[TIME_TEXT];
@@ -154,7 +154,7 @@ static void test_samples(void)
     for (size_t i = 0; i < N_ROWS; i++) {
         struct str body = STR_NONE;
         struct flux_status *s = read_sample(rows[i].file);
-        const struct event *e = flux_status_event(s, &body);
+        const struct flux_event *e = flux_status_event(s, &body);
 
         harness_case("%s", rows[i].file);
         if (rows[i].reason) {
@@ -315,7 +315,7 @@ static void test_odd_text(void)
             "\"reason\":\"BuildFailed\",\"message\":\"a\\u0000b\\u2028\\ud83d\\ude80<\\n\","
             "\"lastTransitionTime\":\"2026-08-01T10:00:12+02:00\"}],\"lastAttemptedRevision\":\"x\"}}"),
         err);
-    const struct event *e;
+    const struct flux_event *e;
 
     CHECK_TEXT(err, "");
     e = flux_status_event(s, &body);

@@ -6,10 +6,10 @@
 #include "golden.h"
 #include "store/event_json.h"
 
-static struct event *parse(const char *body)
+static struct flux_event *parse(const char *body)
 {
     static char err[EVENT_ERROR];
-    struct event *e = event_from_json(str_of(body), err);
+    struct flux_event *e = event_from_json(str_of(body), err);
 
     if (!e)
         HARNESS_FAIL("refused: %s", err);
@@ -18,7 +18,7 @@ static struct event *parse(const char *body)
 
 static void test_members(void)
 {
-    struct event *e = parse(
+    struct flux_event *e = parse(
         "{\"involvedObject\":{\"kind\":\"Kustomization\",\"namespace\":\"flux-system\",\"name\":\"apps\","
         "\"uid\":\"u1\",\"apiVersion\":\"kustomize.toolkit.fluxcd.io/"
         "v1\",\"resourceVersion\":\"7\",\"fieldPath\":\"f\"},"
@@ -114,7 +114,7 @@ static void test_accepted(void)
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         harness_case("%s", rows[i].name);
-        struct event *e = parse(rows[i].body);
+        struct flux_event *e = parse(rows[i].body);
         CHECK_STR(e->revision, str_of(rows[i].revision));
         CHECK_STR(e->reason, str_of(rows[i].reason));
         CHECK_INT(e->plain, rows[i].plain);
@@ -175,7 +175,7 @@ static void test_refused(void)
     free(very_deep);
 }
 
-static struct record record_of(const struct event *e, struct str body)
+static struct record record_of(const struct flux_event *e, struct str body)
 {
     return (struct record){
         .seq = 7,
@@ -233,7 +233,7 @@ static void test_answer(void)
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         harness_case("%s", rows[i].name);
-        struct event *e = parse(rows[i].body);
+        struct flux_event *e = parse(rows[i].body);
         struct record r = record_of(e, str_of(rows[i].body));
         out.len = 0;
         CHECK(event_record_to_json(&r, &out));
@@ -246,7 +246,7 @@ static void test_answer(void)
 /* Appends behind what is there. */
 static void test_answer_appends(void)
 {
-    struct event *e = parse("{}");
+    struct flux_event *e = parse("{}");
     struct record r = record_of(e, STR("{}"));
     struct json_out out = {0};
 
@@ -261,7 +261,7 @@ static void check_golden(const char *path, struct str body)
 {
     char err[EVENT_ERROR];
     struct json_out out = {0};
-    struct event *e = event_from_json(body, err);
+    struct flux_event *e = event_from_json(body, err);
 
     if (!e)
         HARNESS_FAIL("refused: %s", err);
@@ -279,7 +279,7 @@ static void check_golden(const char *path, struct str body)
         CHECK_STR(str_from(answer, body.len), STR(ADDED));
     }
     CHECK(str_find(answer, '\n') < 0);
-    struct event *again = event_from_json(answer, err);
+    struct flux_event *again = event_from_json(answer, err);
     CHECK(again != NULL);
     CHECK_STR(again->message, e->message);
     CHECK_STR(again->revision, e->revision);
@@ -307,7 +307,7 @@ static void test_many_members(void)
         len += 7;
     }
     memcpy(body + len - 2, "}", 2);
-    struct event *e = parse(body);
+    struct flux_event *e = parse(body);
     struct record r = record_of(e, str_of(body));
     struct json_out out = {0};
     CHECK(event_record_to_json(&r, &out));
@@ -334,7 +334,7 @@ static void test_out_of_memory(void)
     static const char answer[] =
         "{\"n\":1e999,\"involvedObject\":{\"kind\":\"K\",\"apiVersion\":\"example.com/v1\"},"
         "\"metadata\":{\"revision\":\"r\",\"a\":\"b\"}," ADDED;
-    struct event *e = parse(body);
+    struct flux_event *e = parse(body);
     struct record r = record_of(e, str_of(body));
     char err[EVENT_ERROR];
     bool done = false;
