@@ -42,7 +42,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct flux_event *again = event_from_json(answer, err);
     require(again != NULL);
     require_same(e, again);
-    event_free(again);
+    event_json_free(again);
     /* The careful way gives an event that says the same as the splice. */
     r.plain = false;
     out.len = 0;
@@ -50,8 +50,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     again = event_from_json((struct str){out.at, out.len}, err);
     require(again != NULL);
     require_same(e, again);
-    event_free(again);
-    event_free(e);
+    event_json_free(again);
+    event_json_free(e);
     json_out_free(&out);
     return 0;
 }

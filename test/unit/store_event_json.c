@@ -340,7 +340,7 @@ static void test_out_of_memory(void)
     bool done = false;
     size_t n = 0;
 
-    event_free(e);
+    event_json_free(e);
     for (; !done; n++) {
         harness_case("parse, allocation %zu", n);
         allocations_left = n;
@@ -351,7 +351,7 @@ static void test_out_of_memory(void)
         CHECK(done || err[0] != '\0');
         if (done)
             CHECK_STR(e->revision, STR("r"));
-        event_free(e);
+        event_json_free(e);
     }
     CHECK(n > 10);
     for (n = 0, done = false; !done; n++) {
