@@ -61,7 +61,9 @@ struct k8s_watch {
     bool asking;    /* a request is under way */
     bool relisted;  /* a 410 was answered by a list since the last event */
     bool bookmarks; /* the server sends them */
-    bool told;      /* that it is interrupted */
+    bool
+        broken; /* the last stream ended without an end: the server may be gone, so the next try is a short one */
+    bool told; /* that it is interrupted */
     struct k8s_backoff backoff;
     char version[MAX_VERSION];
     char more[MAX_CONTINUE]; /* continue token; "" for the first page */
@@ -337,10 +339,14 @@ static void send_watch(struct k8s_watch *w)
     w->note = NOTE_NONE;
     w->step = STEP_WATCHING;
     w->asking = true;
+    int64_t connect_ms = k8s_client_count(w->client);
+    if (w->broken && connect_ms > K8S_PROBE_CONNECT_MS)
+        connect_ms = K8S_PROBE_CONNECT_MS;
+    w->broken = false;
     k8s_connection_send(w->connection, &(struct k8s_exchange){
                                            .method = EVHTTP_REQ_GET,
                                            .path = w->path,
-                                           .connect_ms = k8s_client_count(w->client),
+                                           .connect_ms = connect_ms,
                                            .silence_ms = K8S_REQUEST_SECONDS * 1000,
                                            .most = K8S_MAX_OBJECT,
                                            .on_head = on_head,
@@ -477,6 +483,7 @@ static void on_watched(struct k8s_watch *w, const struct k8s_answer *answer)
 {
     bool brief = k8s_now_ms() - w->opened_ms < SHORT_WATCH_MS && w->events == 0;
 
+    w->broken = w->opened_ms && answer->status == 0;
     if (!w->opened_ms)
         k8s_client_note(w->client, answer);
     else if (!brief)
