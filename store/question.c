@@ -21,9 +21,9 @@
 
 struct block {
     struct question q; /* first: a struct question * is the block */
-    struct question_object objects[QUESTION_MAX_OBJECTS];
     size_t used;
-    char text[];
+    char *text; /* behind the objects */
+    struct question_object objects[];
 };
 
 struct parser {
@@ -275,21 +275,36 @@ static void read_params(struct parser *p, const struct question_param *params, s
                 "cannot be given beside objects, which all have to succeed: leave one of them out");
 }
 
+static size_t count_commas(struct str s)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < s.len; i++)
+        n += s.at[i] == ',';
+    return n;
+}
+
 struct question *question_new(const struct question_param *params, size_t n, int64_t asked_ms,
                               char err[static QUESTION_ERROR])
 {
     struct parser p = {.asked_ms = asked_ms};
     size_t room = 0;
+    size_t n_objects = 0; /* at most: thousands of questions wait at once, few of them with many objects */
 
     text_init(&p.err, err, QUESTION_ERROR);
     for (size_t i = 0; i < n; i++)
-        for (size_t v = 0; v < params[i].n_values; v++)
+        for (size_t v = 0; v < params[i].n_values; v++) {
             room += params[i].values[v].len;
-    p.block = calloc(1, sizeof *p.block + room);
+            n_objects += 1 + count_commas(params[i].values[v]);
+        }
+    if (n_objects > QUESTION_MAX_OBJECTS)
+        n_objects = QUESTION_MAX_OBJECTS;
+    p.block = calloc(1, sizeof *p.block + n_objects * sizeof p.block->objects[0] + room);
     if (!p.block) {
         text_add(&p.err, STR("out of memory"));
         return NULL;
     }
+    p.block->text = (char *)&p.block->objects[n_objects];
     p.block->q = (struct question){.objects = p.block->objects,
                                    .expect = 1,
                                    .on_superseded = SUPERSEDED_FAIL,
