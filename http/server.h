@@ -1,9 +1,9 @@
 /* The HTTP server: listener, limits, routes, and answers that may come later.
  *
- * Stock evhttp serves behind a guard (guard.c) in the socket's bufferevent, which admits only well-formed HTTP/1.1
- * heads (RFC 9112). A request is an id: handlers get a struct http_request that is valid during the call only, and
- * answer with the id, at once or later. evhttp may lose the connection meanwhile; an answer to an id that is gone is
- * dropped. No evhttp pointer leaves http/.
+ * Stock evhttp serves behind a guard (guard.c) in the socket's bufferevent, which admits only well-formed
+ * HTTP/1.1 heads (RFC 9112). A request is an id: handlers get a struct http_request that is valid during the
+ * call only, and answer with the id, at once or later. evhttp may lose the connection meanwhile; an answer to
+ * an id that is gone is dropped. No evhttp pointer leaves http/.
  */
 #ifndef FES_HTTP_SERVER_H
 #define FES_HTTP_SERVER_H
@@ -17,15 +17,15 @@ struct http_server;
 struct http_request;
 
 /* Limits, in one place. */
-#define HTTP_MAX_HEAD        (16u << 10)        /* request line and headers */
-#define HTTP_MAX_BODY        (4u << 20)         /* one body; beyond: 413 */
+#define HTTP_MAX_HEAD        (16u << 10)          /* request line and headers */
+#define HTTP_MAX_BODY        (4u << 20)           /* one body; beyond: 413 */
 #define HTTP_MAX_BODIES      (UINT64_C(64) << 20) /* all unfinished bodies; beyond: 503 */
-#define HTTP_MAX_CONNECTIONS 16384              /* or the descriptor limit less 256 */
-#define HTTP_MAX_IDLE        1024               /* idle keep-alive connections; the longest idle is closed first */
-#define HTTP_HEAD_SECONDS    10                 /* deadlines, not idle timers */
+#define HTTP_MAX_CONNECTIONS 16384                /* or the descriptor limit less 256 */
+#define HTTP_MAX_IDLE        1024 /* idle keep-alive connections; the longest idle is closed first */
+#define HTTP_HEAD_SECONDS    10   /* deadlines, not idle timers */
 #define HTTP_BODY_SECONDS    30
-#define HTTP_IDLE_SECONDS    120                /* above the 90 s after which Go clients drop idle connections */
-#define HTTP_RETRY_AFTER     2                  /* seconds, beside every 503 */
+#define HTTP_IDLE_SECONDS    120 /* above the 90 s after which Go clients drop idle connections */
+#define HTTP_RETRY_AFTER     2   /* seconds, beside every 503 */
 
 struct http_config {
     struct flag_list listen; /* ":8080" both families, "0.0.0.0:8080", "[::]:8080", "127.0.0.1:0" */
@@ -33,32 +33,36 @@ struct http_config {
 extern const struct flag http_flags[]; /* fill a struct http_config */
 
 #define HTTP_ERROR 256
-/* Binds and listens at once, so that clients get 503 and Retry-After while the rest starts. NULL with one line in err
- * that names the address. base, config and reporter outlive the server. */
+/* Binds and listens at once, so that clients get 503 and Retry-After while the rest starts. NULL with one
+ * line in err that names the address. base, config and reporter outlive the server. */
 struct http_server *http_server_new(struct event_base *base, const struct http_config *config,
                                     const struct reporter *reporter, char err[static HTTP_ERROR]);
-/* Closes the listeners; requests already accepted go on to be answered. */
+/* Closes the listeners and the connections that wait for a next request; requests already accepted go on to be
+ * answered, and their connections end with the answer. */
 void http_server_stop_accepting(struct http_server *s);
 /* Requests accepted and not yet answered completely. */
 size_t http_server_pending(const struct http_server *s);
-/* Ends what is left and frees; answers given afterwards are the caller's mistake. Accepts NULL. */
+/* Ends what is left and frees; answers given afterwards are the caller's mistake, so close the store, which completes
+ * appends, first. Accepts NULL. */
 void http_server_free(struct http_server *s);
 /* The i-th bound address as "host:port", for logs and tests; NULL past the end. Owned by the server. */
 const char *http_server_address(const struct http_server *s, size_t i);
 
 /* A handler answers r's id exactly once, before it returns or later. */
 typedef void http_handler(void *arg, struct http_request *r);
-/* method: "GET" (serves HEAD too) or "POST". path: exact, or ending in "/{id}", which matches one more segment. Routes
- * are fixed before the loop runs. A known path with another method is answered 405 with Allow, an unknown path 404.
- * False when out of memory. */
-bool http_route(struct http_server *s, const char *method, const char *path, http_handler *handler, void *arg);
+/* method: "GET" (serves HEAD too) or "POST". path: exact, or ending in "/{id}", which matches one more
+ * segment. Routes are fixed before the loop runs. A known path with another method is answered 405 with
+ * Allow, an unknown path 404. False when out of memory. */
+bool http_route(struct http_server *s, const char *method, const char *path, http_handler *handler,
+                void *arg);
 
 uint64_t http_request_id(const struct http_request *r);
 struct str http_request_segment(const struct http_request *r); /* what {id} matched, undecoded; else empty */
 struct str http_request_header(const struct http_request *r, const char *name); /* empty when absent */
 struct str http_request_body(const struct http_request *r);
-/* The query, percent-decoded, in order. False (with a sentence in err) on a bad escape or more than
- * HTTP_MAX_PARAMS. */
+/* The query, percent-decoded, in order; borrowed until the handler returns. '+' stays '+': revisions such as
+ * "1.2.3+abc" are written by hand, and forms are not served here. False (with a sentence in err) on a bad escape or
+ * more than HTTP_MAX_PARAMS. */
 #define HTTP_MAX_PARAMS 64
 struct http_param {
     struct str name;

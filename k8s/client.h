@@ -1,8 +1,8 @@
 /* A Kubernetes API client that knows nothing of Runs: requests over a small pool of warm connections.
  *
- * HTTP/1.1 by evhttp over bufferevent_openssl. The server is verified (chain to the CA file, and the name or IP SAN)
- * before a byte of the token is sent. A bound token is read again when its file changes and after a 401. Nothing
- * blocks the loop.
+ * HTTP/1.1 by evhttp over bufferevent_openssl. The server is verified (chain to the CA file, and the name or
+ * IP SAN) before a byte of the token is sent. A bound token is read again when its file changes and after a
+ * 401. Nothing blocks the loop.
  *
  * One gate per API server: while it cannot be reached one request probes, all others wait their turn.
  */
@@ -17,11 +17,11 @@ struct event_base;
 struct k8s_client;
 
 #define K8S_MAX_IN_FLIGHT   16
-#define K8S_REQUEST_SECONDS 70              /* the API server bounds its own requests at 60 s */
-#define K8S_IDLE_SECONDS    80              /* it closes idle connections after 90 s */
+#define K8S_REQUEST_SECONDS 70 /* the API server bounds its own requests at 60 s */
+#define K8S_IDLE_SECONDS    80 /* it closes idle connections after 90 s */
 #define K8S_CONNECT_SECONDS 5
-#define K8S_MAX_ANSWER      (32u << 20)     /* a list page; a longer one is refused */
-#define K8S_MAX_QUEUED      65536           /* requests waiting; beyond, k8s_request fails */
+#define K8S_MAX_ANSWER      (32u << 20) /* a list page; a longer one is refused */
+#define K8S_MAX_QUEUED      65536       /* requests waiting; beyond, k8s_request fails */
 
 struct k8s_config {
     const char *api;        /* --kube-api URL; NULL: the pod's environment */
@@ -35,8 +35,8 @@ struct k8s_config {
 extern const struct flag k8s_flags[]; /* fill a struct k8s_config */
 
 #define K8S_ERROR 512
-/* NULL with one line in err that names the flag or file and the mend: neither a pod nor --kube-api; a URL that is not
- * http(s)://host[:port]; an unreadable CA, token or key. No request is made yet. */
+/* NULL with one line in err that names the flag or file and the mend: neither a pod nor --kube-api; a URL
+ * that is not http(s)://host[:port]; an unreadable CA, token or key. No request is made yet. */
 struct k8s_client *k8s_client_new(struct event_base *base, const struct k8s_config *config,
                                   const struct reporter *reporter, char err[static K8S_ERROR]);
 /* Requests still under way end with status 0. Accepts NULL. */
@@ -50,16 +50,17 @@ struct k8s_reply {
     int status;             /* HTTP status; 0: no answer (`error` says why) */
     int64_t retry_after_ms; /* -1: none given */
     struct str body;        /* borrowed for the call */
-    const char *error;      /* one line for people when status is 0, or the Status message of an error answer */
+    const char *error; /* one line for people when status is 0, or the Status message of an error answer */
 };
 /* Exactly once per request, never from inside k8s_request. */
 typedef void k8s_on_reply(void *arg, uint64_t token, const struct k8s_reply *reply);
 
-/* path: "/apis/..." with its query, already escaped; copied, as is body. K8S_PATCH sends application/merge-patch+json.
- * `urgent` requests overtake those that are not (status writes before explanations and Events). Requests are sent once:
- * whether to try again is the caller's decision, except that a request that found a connection closed by the server
- * before a byte of the answer came is repeated once on a new one, and a 401 once with the token read again.
- * on_reply may be NULL. False: the queue is full or out of memory; nothing will fire. */
+/* path: "/apis/..." with its query, already escaped; copied, as is body. K8S_PATCH sends
+ * application/merge-patch+json. `urgent` requests overtake those that are not (status writes before
+ * explanations and Events). Requests are sent once: whether to try again is the caller's decision, except
+ * that a request that found a connection closed by the server before a byte of the answer came is repeated
+ * once on a new one, and a 401 once with the token read again. on_reply may be NULL. False: the queue is full
+ * or out of memory; nothing will fire. */
 bool k8s_request(struct k8s_client *c, enum k8s_verb verb, const char *path, struct str body, bool urgent,
                  k8s_on_reply *on_reply, void *arg, uint64_t token);
 

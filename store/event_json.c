@@ -1,4 +1,4 @@
-/* Flux event JSON <-> struct event (see event_json.h).
+/* Flux event JSON <-> struct flux_event (see event_json.h).
  *
  * jansson checks the syntax and gives the values. What goes back out is not written by jansson but cut out of
  * the body as it was received, because a tree does not keep what the sender wrote: numbers of any size, the
@@ -23,7 +23,7 @@
 #define FLUX_GROUP_SUFFIX STR(".toolkit.fluxcd.io")
 
 struct document {
-    struct event event; /* first, so that a struct event * is the document */
+    struct flux_event event; /* first, so that a struct flux_event * is the document */
     json_t *root;
 };
 
@@ -124,7 +124,7 @@ static int key_rank(struct str key, struct str group)
 
 static bool read_metadata(struct document *d, json_t *metadata, char err[static EVENT_ERROR])
 {
-    struct event *e = &d->event;
+    struct flux_event *e = &d->event;
     const struct {
         struct str key;
         struct str *to;
@@ -169,7 +169,7 @@ static bool read_object_member(const json_t *root, const char *name, json_t **re
 
 static bool read_event(struct document *d, char err[static EVENT_ERROR])
 {
-    struct event *e = &d->event;
+    struct flux_event *e = &d->event;
     json_t *object, *metadata;
     struct str timestamp;
 
@@ -231,7 +231,7 @@ static bool is_plain(json_t *root, const struct json_survey *survey)
     return !survey->spaced && survey->members == count_members(root);
 }
 
-struct event *event_from_json(struct str body, char err[static EVENT_ERROR])
+struct flux_event *event_from_json(struct str body, char err[static EVENT_ERROR])
 {
     struct json_survey survey = json_survey(body);
     struct document *d;
@@ -265,11 +265,11 @@ struct event *event_from_json(struct str body, char err[static EVENT_ERROR])
     return &d->event;
 
 refused:
-    event_free(&d->event);
+    event_json_free(&d->event);
     return NULL;
 }
 
-void event_free(struct event *e)
+void event_json_free(struct flux_event *e)
 {
     struct document *d = (struct document *)e;
 

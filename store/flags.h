@@ -1,5 +1,5 @@
-/* Command-line flags as tables. Each folder exports a table that fills its own configuration struct; main.c joins
- * them and is the only one that reads argv. Help text, defaults and --check come from the same rows.
+/* Command-line flags as tables. Each folder exports a table that fills its own configuration struct; main.c
+ * joins them and is the only one that reads argv. Help text, defaults and --check come from the same rows.
  */
 #ifndef FES_STORE_FLAGS_H
 #define FES_STORE_FLAGS_H
@@ -25,9 +25,9 @@ struct flag {
     const char *name;     /* with the dashes: "--data-dir"; NULL ends a table */
     const char *argument; /* as in the help text: "DIR"; NULL for FLAG_BOOL */
     enum flag_type type;
-    size_t offset;         /* of the field in the table's configuration struct */
-    const char *preset;    /* default as text, NULL for none */
-    const char *help;      /* one line */
+    size_t offset;      /* of the field in the table's configuration struct */
+    const char *preset; /* default as text, NULL for none */
+    const char *help;   /* one line */
 };
 
 /* A table together with the struct it fills. */
@@ -36,9 +36,9 @@ struct flag_section {
     void *config;
 };
 
-/* Fills defaults, then reads argv[1..argc-1]. "--name value" and "--name=value" are the same. Returns false with
- * one line in err that names the flag and how to write it. The number of other words (not flags) is returned in
- * *ret_words, and they are moved to the front of words[], which has room for words_max. */
+/* Fills defaults, then reads argv[1..argc-1]. "--name value" and "--name=value" are the same. Returns false
+ * with one line in err that names the flag and how to write it. The number of other words (not flags) is
+ * returned in *ret_words, and they are moved to the front of words[], which has room for words_max. */
 #define FLAG_ERROR 256
 bool flags_parse(const struct flag_section *sections, size_t n_sections, int argc, char *const argv[],
                  const char *words[], size_t words_max, size_t *ret_words, char err[static FLAG_ERROR]);

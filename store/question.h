@@ -1,4 +1,5 @@
-/* A question: which revision, and what counts as an answer. One parser for Run parameters and query strings. */
+/* A question: which revision, and what counts as an answer. One parser for Run parameters and query strings.
+ */
 #ifndef FES_STORE_QUESTION_H
 #define FES_STORE_QUESTION_H
 
@@ -21,14 +22,14 @@ struct question_object {
 struct question {
     struct str revision; /* trimmed, never empty */
     const struct question_object *objects;
-    size_t n_objects;    /* 0: any object that reports this revision */
-    uint32_t expect;     /* objects that must have succeeded when n_objects is 0; at least 1 */
+    size_t n_objects; /* 0: any object that reports this revision */
+    uint32_t expect;  /* objects that must have succeeded when n_objects is 0; at least 1 */
     int64_t fail_after_ms;
     enum question_superseded on_superseded;
-    int64_t since_ms;    /* only records updated at or after this wall time; INT64_MIN: no bound */
-    struct str cluster;  /* empty with has_cluster false: all */
+    int64_t since_ms;   /* only records updated at or after this wall time; INT64_MIN: no bound */
+    struct str cluster; /* empty with has_cluster false: all */
     bool has_cluster;
-    int64_t timeout_ms;  /* -1: not given; 0: none */
+    int64_t timeout_ms; /* -1: not given; 0: none */
 };
 
 /* One parameter as it was written. A string has one value; an array any number. */
@@ -42,11 +43,11 @@ struct question_param {
 
 #define QUESTION_ERROR 2048
 /* asked_ms: when the question was asked (for a Run: its creation), against which a relative `since` counts.
- * Returns NULL with all problems in one sentence in err, each naming its parameter and how to write it: revision
- * missing, empty, not a string, too long; an unknown or repeated parameter (names are case-sensitive); "$(" that nobody
- * substituted, in any value; `objects` not of the form Kind/namespace/name, or more than QUESTION_MAX_OBJECTS; `expect`
- * not 1..QUESTION_MAX_EXPECT, or given beside `objects`; bad durations; `since` in the future; a bad `onSuperseded`.
- * Free with question_free. */
+ * Returns NULL with all problems in one sentence in err, each naming its parameter and how to write it:
+ * revision missing, empty, not a string, too long; an unknown or repeated parameter (names are
+ * case-sensitive); "$(" that nobody substituted, in any value; `objects` not of the form Kind/namespace/name,
+ * or more than QUESTION_MAX_OBJECTS; `expect` not 1..QUESTION_MAX_EXPECT, or given beside `objects`; bad
+ * durations; `since` in the future; a bad `onSuperseded`. Free with question_free. */
 struct question *question_new(const struct question_param *params, size_t n, int64_t asked_ms,
                               char err[static QUESTION_ERROR]);
 void question_free(struct question *q);

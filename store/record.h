@@ -1,15 +1,15 @@
 /* What the store keeps: one record for each distinct statement of an object.
  *
- * The record format is final: every field that coalescing, retention and the verdict need is in it, so that those
- * parts can grow without a new schema. store/record.c holds the encoding (version, checksums, layout).
+ * The record format is final: every field that coalescing, retention and the verdict need is in it, so that
+ * those parts can grow without a new schema. store/record.c holds the encoding (version, checksums, layout).
  */
 #ifndef FES_STORE_RECORD_H
 #define FES_STORE_RECORD_H
 
 #include "store/event.h"
 
-/* Effective time: the event's timestamp, or the time of arrival where the timestamp is absent, before the year
- * 2000, or later than the arrival. */
+/* Effective time: the event's timestamp, or the time of arrival where the timestamp is absent, before the
+ * year 2000, or later than the arrival. */
 struct record_time {
     int64_t effective_ms;
     int64_t received_ms; /* never decreases within a store */
@@ -19,12 +19,13 @@ struct record_time {
 /* How many bytes of a message are kept beside the body, for explanations and conditions. */
 #define RECORD_MESSAGE_MAX 1024
 
-/* A decoded record. All slices point into the database and are valid only during the callback that hands it over. */
+/* A decoded record. All slices point into the database and are valid only during the callback that hands it
+ * over. */
 struct record {
     uint64_t seq; /* 1, 2, 3, ... in order of arrival; the id of the API */
     enum event_class class;
     enum event_via via;
-    bool plain;     /* see struct event */
+    bool plain;     /* see struct flux_event */
     uint32_t count; /* statements merged into this record, at least 1 */
     struct record_time first;
     struct record_time last;
@@ -39,7 +40,8 @@ struct record {
     struct str origin_revision;
     struct str commit;
     struct str oci_digest;
-    struct str message;      /* the first RECORD_MESSAGE_MAX bytes of the last statement's, cut at a UTF-8 boundary */
+    struct str
+        message; /* the first RECORD_MESSAGE_MAX bytes of the last statement's, cut at a UTF-8 boundary */
     uint64_t message_digest; /* of the whole message, to tell whether two statements say the same */
     struct str body_first;   /* as received */
     struct str body_last;    /* the same slice as body_first while count is 1 */

@@ -30,15 +30,14 @@ struct reporter {
 
 #define FIELD_STR(field, value)  ((struct report_field){.name = (field), .text = (value)})
 #define FIELD_TEXT(field, value) FIELD_STR(field, str_of(value))
-#define FIELD_INT(field, value)                                                                                \
+#define FIELD_INT(field, value) \
     ((struct report_field){.name = (field), .number = (int64_t)(value), .is_number = true})
 
-/* REPORT(&reporter, REPORT_INFO, "event stored", FIELD_STR("revision", r), FIELD_INT("id", 7)); */
-#define REPORT(reporter, lvl, what, ...)                                                                       \
-    (reporter)->on_report((reporter)->arg,                                                                     \
-                          &(struct report){.level = (lvl),                                                     \
-                                           .sentence = (what),                                                 \
-                                           .fields = (const struct report_field[]){__VA_ARGS__ __VA_OPT__(, ){ \
-                                               .name = NULL}}})
+/* At least one field: REPORT(&reporter, REPORT_INFO, "event stored", FIELD_STR("revision", r)); */
+#define REPORT(reporter, lvl, what, ...)                                                             \
+    (reporter)->on_report((reporter)->arg, &(struct report){.level = (lvl),                          \
+                                                            .sentence = (what),                      \
+                                                            .fields = (const struct report_field[]){ \
+                                                                __VA_ARGS__, {.name = NULL}}})
 
 #endif

@@ -1,11 +1,11 @@
 /* The durable store: every event that was acknowledged, in order of arrival.
  *
- * One thread (the loop) owns the store and calls everything here. Behind it one writer thread commits to LMDB: the
- * loop hands it a finished batch (store_flush, at the end of each loop turn), and store_fd() becomes readable when
- * the commit has returned; store_dispatch() then publishes the records and completes the appends, in this order:
- *   next batch handed over -> on_done of every append of the batch -> subscribers, record by record.
- * Nothing is published or completed before its commit returned. The interface is asynchronous so that another
- * engine (a replicated one) can stand behind it.
+ * One thread (the loop) owns the store and calls everything here. Behind it one writer thread commits to
+ * LMDB: the loop hands it a finished batch (store_flush, at the end of each loop turn), and store_fd()
+ * becomes readable when the commit has returned; store_dispatch() then publishes the records and completes
+ * the appends, in this order: next batch handed over -> on_done of every append of the batch -> subscribers,
+ * record by record. Nothing is published or completed before its commit returned. The interface is
+ * asynchronous so that another engine (a replicated one) can stand behind it.
  *
  * Life: store_open -> any calls -> store_close. After a failed sync the store is dead (store_dead()): every
  * further append is refused; the process must end, because the page cache cannot be trusted any more.
@@ -21,22 +21,23 @@
 struct store;
 
 struct store_config {
-    const char *dir;        /* created when absent (mode 0700) */
-    const char *cluster;    /* --cluster: for events that name none; NULL or "" for none */
+    const char *dir;     /* created when absent (mode 0700) */
+    const char *cluster; /* --cluster: for events that name none; NULL or "" for none */
     bool allow_network_fs;
     uint64_t max_queued_bytes; /* bodies appended and not yet committed; 0: STORE_MAX_QUEUED_BYTES */
 };
 extern const struct flag store_flags[]; /* fill a struct store_config */
 
-#define STORE_MAX_QUEUED_BYTES (UINT64_C(64) << 20) /* --, the contract's bound on unfinished and queued bodies */
-#define STORE_BATCH_EVENTS     1024                 /* most events in one commit: keeps it a few ms long */
-#define STORE_BATCH_BYTES      (UINT64_C(4) << 20)
-#define STORE_MAP_BYTES        (UINT64_C(64) << 30) /* address space, not disk: LMDB's file grows as used */
+#define STORE_MAX_QUEUED_BYTES \
+    (UINT64_C(64) << 20)        /* --, the contract's bound on unfinished and queued bodies */
+#define STORE_BATCH_EVENTS 1024 /* most events in one commit: keeps it a few ms long */
+#define STORE_BATCH_BYTES  (UINT64_C(4) << 20)
+#define STORE_MAP_BYTES    (UINT64_C(64) << 30) /* address space, not disk: LMDB's file grows as used */
 
 #define STORE_ERROR 512
-/* Opens or creates the store and rebuilds the index. On failure returns NULL and one line in err that names the
- * directory, the cause (not writable, held by another process and which, network file system, newer schema,
- * damaged record n) and the mend. The reporter is kept until store_close. */
+/* Opens or creates the store and rebuilds the index. On failure returns NULL and one line in err that names
+ * the directory, the cause (not writable, held by another process and which, network file system, newer
+ * schema, damaged record n) and the mend. The reporter is kept until store_close. */
 struct store *store_open(const struct store_config *config, const struct reporter *reporter,
                          char err[static STORE_ERROR]);
 /* Commits what is queued, completes it, stops the writer, closes. Accepts NULL. */
@@ -50,18 +51,20 @@ enum store_status {
     STORE_NO_MEMORY,
 };
 
-/* seq is valid when status is STORE_OK; for a repeat it is that of the record it repeats. Fires exactly once, from
- * store_dispatch or store_close, never from inside store_append. */
+/* seq is valid when status is STORE_OK; for a repeat it is that of the record it repeats. Fires exactly once,
+ * from store_dispatch or store_close, never from inside store_append. */
 typedef void store_done(void *arg, uint64_t token, enum store_status status, uint64_t seq);
 
-/* Queues one event. `body` and `e` are copied. A result other than STORE_OK means: refused, on_done will not fire.
- * on_done may be NULL. now_ms: wall clock.
- * A repeat (a body byte-equal to the newest record of its object, or to the first or last body of any stored record
- * with a usable timestamp) has no second effect and completes with that record's seq. */
-enum store_status store_append(struct store *s, const struct event *e, struct str body, enum event_via via,
-                               int64_t now_ms, store_done *on_done, void *arg, uint64_t token);
+/* Queues one event. `body` and `e` are copied. A result other than STORE_OK means: refused, on_done will not
+ * fire. on_done may be NULL. now_ms: wall clock. A repeat (a body byte-equal to the newest record of its
+ * object, or to the first or last body of any stored record with a usable timestamp) has no second effect and
+ * completes with that record's seq. */
+enum store_status store_append(struct store *s, const struct flux_event *e, struct str body,
+                               enum event_via via, int64_t now_ms, store_done *on_done, void *arg,
+                               uint64_t token);
 
-/* Hands what is queued to the writer when the writer is idle; returns at once. Call at the end of each loop turn. */
+/* Hands what is queued to the writer when the writer is idle; returns at once. Call at the end of each loop
+ * turn. */
 void store_flush(struct store *s);
 /* Readable (poll) when store_dispatch has something to do. Owned by the store. */
 int store_fd(const struct store *s);
@@ -80,30 +83,33 @@ struct record_keys {
     const uint64_t *at;
     size_t n;
 };
-/* Called for each record that became durable (fresh) or whose count and last statement changed (!fresh), in order.
- * At most STORE_SUBSCRIBERS; arg is borrowed until store_unsubscribe or store_close. A subscriber must not append from inside. */
+/* Called for each record that became durable (fresh) or whose count and last statement changed (!fresh), in
+ * order. At most STORE_SUBSCRIBERS; arg is borrowed until store_unsubscribe or store_close. A subscriber must
+ * not append from inside. */
 #define STORE_SUBSCRIBERS 4
 typedef void store_on_record(void *arg, const struct record *r, struct record_keys keys, bool fresh);
 void store_subscribe(struct store *s, store_on_record *on_record, void *arg);
 /* Ends the subscriptions with this arg. For subscribers that end before the store; not from inside a callback. */
 void store_unsubscribe(struct store *s, void *arg);
 
-/* Reading. Each call is one short read transaction; a visitor returns false to stop and must not call the store. */
+/* Reading. Each call is one short read transaction; a visitor returns false to stop and must not call the
+ * store. */
 typedef bool store_visit(void *arg, const struct record *r);
-/* Visits records with seq > after (or, descending, seq < after; after == 0 starts at the newest), at most max of
- * them. Returns the seq to pass as `after` to go on, or 0 when the end was reached. */
-uint64_t store_scan(struct store *s, uint64_t after, bool descending, size_t max, store_visit *visit, void *arg);
+/* Visits records with seq > after (or, descending, seq < after; after == 0 starts at the newest), at most max
+ * of them. Returns the seq to pass as `after` to go on, or 0 when the end was reached. */
+uint64_t store_scan(struct store *s, uint64_t after, bool descending, size_t max, store_visit *visit,
+                    void *arg);
 /* One record. False when it is not stored. */
 bool store_get(struct store *s, uint64_t seq, store_visit *visit, void *arg);
 /* Records that carry at least one of the keys, each once, ascending. `keys` need not be sorted. */
 void store_find(struct store *s, struct record_keys keys, store_visit *visit, void *arg);
 
 struct store_stats {
-    uint64_t received;  /* appends accepted */
-    uint64_t stored;    /* new records */
+    uint64_t received; /* appends accepted */
+    uint64_t stored;   /* new records */
     uint64_t repeats;
     uint64_t coalesced;
-    uint64_t refused;   /* appends refused or failed */
+    uint64_t refused; /* appends refused or failed */
     uint64_t commits;
     uint64_t commit_us; /* sum over commits */
     uint64_t records;   /* now in the store */

@@ -62,8 +62,9 @@ char *str_dup(struct str s);
 /* Unsigned decimal of digits only, at most UINT64_MAX. False leaves *ret untouched. */
 bool str_to_u64(struct str s, uint64_t *ret);
 
-/* Text that is built piece by piece into memory of the caller. Always NUL-terminated. What does not fit is cut
- * at a UTF-8 boundary and `cut` is set; later additions do nothing (sticky), so a sequence needs one check. */
+/* Text that is built piece by piece into memory of the caller. Always NUL-terminated. What does not fit is
+ * cut at a UTF-8 boundary and `cut` is set; later additions do nothing (sticky), so a sequence needs one
+ * check. */
 struct text {
     char *at;
     size_t cap; /* bytes at `at`, the NUL included; at least 1 */
@@ -74,7 +75,8 @@ struct text {
 void text_init(struct text *t, char *buffer, size_t cap);
 void text_add(struct text *t, struct str s);
 void text_addf(struct text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Adds s as one line for people: control bytes, NUL included, become spaces, and invalid UTF-8 becomes '?'. */
+/* Adds s as one line for people: control bytes, NUL included, become spaces, and invalid UTF-8 becomes '?'.
+ */
 void text_add_clean(struct text *t, struct str s);
 
 static inline struct str text_str(const struct text *t)

@@ -14,8 +14,8 @@ struct moment {
 /* 2000-01-01T00:00:00Z: an event's timestamp before this is a placeholder, no time. */
 #define YEAR_2000_MS INT64_C(946684800000)
 
-/* RFC 3339 date-time: any offset, any fraction, 'T' or 't' or a space; years 0000-9999; second 60 is read as 59.
- * False leaves *ret_ms untouched. */
+/* RFC 3339 date-time: any offset, any fraction, 'T' or 't' or a space; years 0000-9999; second 60 is read
+ * as 59. False leaves *ret_ms untouched. */
 bool time_parse(struct str s, int64_t *ret_ms);
 
 /* "2006-01-02T15:04:05Z": UTC, whole seconds (rounded down), as Kubernetes writes metav1.Time. Years outside
@@ -23,9 +23,9 @@ bool time_parse(struct str s, int64_t *ret_ms);
 #define TIME_TEXT 21
 const char *time_format(int64_t ms, char out[static TIME_TEXT]);
 
-/* Go's duration grammar (time.ParseDuration): "1h30m", "1.5h", "500ms", "0", with sign; units ns us µs ms s m h.
- * The result is in ms, rounded away from zero so that a positive duration never becomes 0; what does not fit
- * int64 nanoseconds is false, as in Go. */
+/* Go's duration grammar (time.ParseDuration): "1h30m", "1.5h", "500ms", "0", with sign; units ns us µs ms s m
+ * h. The result is in ms, rounded away from zero so that a positive duration never becomes 0; what does not
+ * fit int64 nanoseconds is false, as in Go. */
 bool duration_parse_go(struct str s, int64_t *ret_ms);
 
 /* For flags and parameters: Go's grammar, not negative, and also days: "30d", "1d12h". */

@@ -1,8 +1,8 @@
 /* Open questions, each asked again when a commit may have changed its answer.
  *
- * A waiter is subscribed to exactly the keys that its last answer read, so the cost of an event depends on how many
- * waiters it concerns, not on how many there are. Level-triggered: an answer is always computed from all stored
- * records, so the order of arrival and a lost wake-up cannot matter.
+ * A waiter is subscribed to exactly the keys that its last answer read, so the cost of an event depends on
+ * how many waiters it concerns, not on how many there are. Level-triggered: an answer is always computed from
+ * all stored records, so the order of arrival and a lost wake-up cannot matter.
  */
 #ifndef FES_STORE_WAITERS_H
 #define FES_STORE_WAITERS_H
@@ -29,8 +29,8 @@ void waiter_poke(struct waiter *w);
 /* From now on failures last received before this count no more (see struct verdict_now). Pokes. */
 void waiter_new_attempt(struct waiter *w, int64_t failures_from_ms);
 
-/* Asks every marked waiter once and reports the answer, changed or not, until none is marked or `most` have been
- * asked (fairness: the rest goes on in the next turn). Returns true when some are left. */
+/* Asks every marked waiter once and reports the answer, changed or not, until none is marked or `most` have
+ * been asked (fairness: the rest goes on in the next turn). Returns true when some are left. */
 bool waiters_run(struct waiters *ws, int64_t now_ms, size_t most);
 size_t waiters_count(const struct waiters *ws);
 

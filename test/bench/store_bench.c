@@ -63,17 +63,17 @@ static enum store_status append(struct store *s, uint64_t i, size_t body_len)
     int n = snprintf(body, sizeof body, "{\"n\":%llu,\"revision\":\"%s\",\"x\":\"", (unsigned long long)i,
                      revision);
     memset(body + n, 'x', body_len - (size_t)n);
-    struct event e = {.kind = STR("Kustomization"),
-                      .namespace = STR("flux-system"),
-                      .name = str_of(name),
-                      .uid = STR("7d0cdc51-ddcf-4743-b223-83ca5c699632"),
-                      .severity = STR("info"),
-                      .reason = i % 100 < 50 ? STR("Progressing") : STR("ReconciliationSucceeded"),
-                      .revision = str_of(revision),
-                      .message = STR("Reconciliation finished in 91.2ms, next run in 1m0s"),
-                      .timestamp_ms = NOW_MS - 1000,
-                      .has_timestamp = true,
-                      .plain = true};
+    struct flux_event e = {.kind = STR("Kustomization"),
+                           .namespace = STR("flux-system"),
+                           .name = str_of(name),
+                           .uid = STR("7d0cdc51-ddcf-4743-b223-83ca5c699632"),
+                           .severity = STR("info"),
+                           .reason = i % 100 < 50 ? STR("Progressing") : STR("ReconciliationSucceeded"),
+                           .revision = str_of(revision),
+                           .message = STR("Reconciliation finished in 91.2ms, next run in 1m0s"),
+                           .timestamp_ms = NOW_MS - 1000,
+                           .has_timestamp = true,
+                           .plain = true};
     return store_append(s, &e, (struct str){body, body_len}, VIA_WEBHOOK, NOW_MS, NULL, NULL, 0);
 }
 

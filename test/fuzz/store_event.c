@@ -9,7 +9,7 @@ static void require(bool condition)
         abort();
 }
 
-static void require_same(const struct event *a, const struct event *b)
+static void require_same(const struct flux_event *a, const struct flux_event *b)
 {
     require(str_eq(a->cluster, b->cluster) && str_eq(a->kind, b->kind) &&
             str_eq(a->namespace, b->namespace) && str_eq(a->name, b->name) && str_eq(a->uid, b->uid) &&
@@ -27,7 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct str body = {(const char *)data, size};
     char err[EVENT_ERROR];
-    struct event *e = event_from_json(body, err);
+    struct flux_event *e = event_from_json(body, err);
     struct json_out out = {0};
 
     if (!e) {
@@ -39,10 +39,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     require(event_record_to_json(&r, &out));
     struct str answer = {out.at, out.len};
     require(str_find(answer, '\n') < 0 && str_find(answer, '\r') < 0);
-    struct event *again = event_from_json(answer, err);
+    struct flux_event *again = event_from_json(answer, err);
     require(again != NULL);
     require_same(e, again);
-    event_free(again);
+    event_json_free(again);
     /* The careful way gives an event that says the same as the splice. */
     r.plain = false;
     out.len = 0;
@@ -50,8 +50,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     again = event_from_json((struct str){out.at, out.len}, err);
     require(again != NULL);
     require_same(e, again);
-    event_free(again);
-    event_free(e);
+    event_json_free(again);
+    event_json_free(e);
     json_out_free(&out);
     return 0;
 }

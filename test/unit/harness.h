@@ -19,7 +19,10 @@ struct test {
     const char *name;
     void (*run)(void);
 };
-#define TEST(function) {#function, function}
+#define TEST(function)      \
+    {                       \
+#function, function \
+    }
 
 static jmp_buf harness_failed;
 static char harness_row[256];
@@ -33,42 +36,44 @@ __attribute__((format(printf, 1, 2), unused)) static void harness_case(const cha
     __builtin_va_end(args);
 }
 
-#define HARNESS_FAIL(...)                                                                                      \
-    do {                                                                                                       \
-        printf("# %s:%d:%s%s ", __FILE__, __LINE__, harness_row[0] ? " case " : "", harness_row);             \
-        printf(__VA_ARGS__);                                                                                   \
-        printf("\n");                                                                                          \
-        longjmp(harness_failed, 1);                                                                            \
+#define HARNESS_FAIL(...)                                                                         \
+    do {                                                                                          \
+        printf("# %s:%d:%s%s ", __FILE__, __LINE__, harness_row[0] ? " case " : "", harness_row); \
+        printf(__VA_ARGS__);                                                                      \
+        printf("\n");                                                                             \
+        longjmp(harness_failed, 1);                                                               \
     } while (0)
 
-#define CHECK(condition)                                                                                       \
-    do {                                                                                                       \
-        if (!(condition))                                                                                      \
-            HARNESS_FAIL("not true: %s", #condition);                                                          \
+#define CHECK(condition)                              \
+    do {                                              \
+        if (!(condition))                             \
+            HARNESS_FAIL("not true: %s", #condition); \
     } while (0)
 
-#define CHECK_INT(got, want)                                                                                   \
-    do {                                                                                                       \
-        long long harness_got = (long long)(got), harness_want = (long long)(want);                           \
-        if (harness_got != harness_want)                                                                       \
-            HARNESS_FAIL("%s is %lld, want %lld", #got, harness_got, harness_want);                            \
+#define CHECK_INT(got, want)                                                        \
+    do {                                                                            \
+        long long harness_got = (long long)(got), harness_want = (long long)(want); \
+        if (harness_got != harness_want)                                            \
+            HARNESS_FAIL("%s is %lld, want %lld", #got, harness_got, harness_want); \
     } while (0)
 
-#define CHECK_STR(got, want)                                                                                   \
-    do {                                                                                                       \
-        struct str harness_got = (got), harness_want = (want);                                                \
-        if (!str_eq(harness_got, harness_want))                                                                \
-            HARNESS_FAIL("%s is \"%.*s\", want \"%.*s\"", #got, STR_ARG(harness_got), STR_ARG(harness_want));  \
+#define CHECK_STR(got, want)                                                          \
+    do {                                                                              \
+        struct str harness_got = (got), harness_want = (want);                        \
+        if (!str_eq(harness_got, harness_want))                                       \
+            HARNESS_FAIL("%s is \"%.*s\", want \"%.*s\"", #got, STR_ARG(harness_got), \
+                         STR_ARG(harness_want));                                      \
     } while (0)
 
 #define CHECK_TEXT(got, want) CHECK_STR(str_of(got), str_of(want))
 
 /* The text must contain the part. */
-#define CHECK_HAS(got, part)                                                                                   \
-    do {                                                                                                       \
-        struct str harness_got = (got), harness_part = (part);                                                \
-        if (!str_has(harness_got, harness_part))                                                               \
-            HARNESS_FAIL("%s is \"%.*s\", without \"%.*s\"", #got, STR_ARG(harness_got), STR_ARG(harness_part)); \
+#define CHECK_HAS(got, part)                                                             \
+    do {                                                                                 \
+        struct str harness_got = (got), harness_part = (part);                           \
+        if (!str_has(harness_got, harness_part))                                         \
+            HARNESS_FAIL("%s is \"%.*s\", without \"%.*s\"", #got, STR_ARG(harness_got), \
+                         STR_ARG(harness_part));                                         \
     } while (0)
 
 __attribute__((unused)) static int harness_run(const struct test *tests)

@@ -6,10 +6,10 @@
 #include "golden.h"
 #include "store/event_json.h"
 
-static struct event *parse(const char *body)
+static struct flux_event *parse(const char *body)
 {
     static char err[EVENT_ERROR];
-    struct event *e = event_from_json(str_of(body), err);
+    struct flux_event *e = event_from_json(str_of(body), err);
 
     if (!e)
         HARNESS_FAIL("refused: %s", err);
@@ -18,7 +18,7 @@ static struct event *parse(const char *body)
 
 static void test_members(void)
 {
-    struct event *e = parse(
+    struct flux_event *e = parse(
         "{\"involvedObject\":{\"kind\":\"Kustomization\",\"namespace\":\"flux-system\",\"name\":\"apps\","
         "\"uid\":\"u1\",\"apiVersion\":\"kustomize.toolkit.fluxcd.io/"
         "v1\",\"resourceVersion\":\"7\",\"fieldPath\":\"f\"},"
@@ -44,7 +44,7 @@ static void test_members(void)
     CHECK(e->has_timestamp);
     CHECK_INT(e->timestamp_ms, INT64_C(1785578412000));
     CHECK(e->plain);
-    event_free(e);
+    event_json_free(e);
 }
 
 /* A body of n nested arrays in one member. */
@@ -114,16 +114,16 @@ static void test_accepted(void)
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         harness_case("%s", rows[i].name);
-        struct event *e = parse(rows[i].body);
+        struct flux_event *e = parse(rows[i].body);
         CHECK_STR(e->revision, str_of(rows[i].revision));
         CHECK_STR(e->reason, str_of(rows[i].reason));
         CHECK_INT(e->plain, rows[i].plain);
         CHECK_INT(e->has_timestamp, rows[i].has_time);
-        event_free(e);
+        event_json_free(e);
     }
     char *body = nested(EVENT_MAX_DEPTH - 1);
     harness_case("deepest");
-    event_free(parse(body));
+    event_json_free(parse(body));
     free(body);
 }
 
@@ -175,7 +175,7 @@ static void test_refused(void)
     free(very_deep);
 }
 
-static struct record record_of(const struct event *e, struct str body)
+static struct record record_of(const struct flux_event *e, struct str body)
 {
     return (struct record){
         .seq = 7,
@@ -233,12 +233,12 @@ static void test_answer(void)
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         harness_case("%s", rows[i].name);
-        struct event *e = parse(rows[i].body);
+        struct flux_event *e = parse(rows[i].body);
         struct record r = record_of(e, str_of(rows[i].body));
         out.len = 0;
         CHECK(event_record_to_json(&r, &out));
         CHECK_STR(((struct str){out.at, out.len}), str_of(rows[i].answer));
-        event_free(e);
+        event_json_free(e);
     }
     json_out_free(&out);
 }
@@ -246,7 +246,7 @@ static void test_answer(void)
 /* Appends behind what is there. */
 static void test_answer_appends(void)
 {
-    struct event *e = parse("{}");
+    struct flux_event *e = parse("{}");
     struct record r = record_of(e, STR("{}"));
     struct json_out out = {0};
 
@@ -254,14 +254,14 @@ static void test_answer_appends(void)
     CHECK(event_record_to_json(&r, &out));
     CHECK_STR(((struct str){out.at, out.len}), STR("{" ADDED "{" ADDED));
     json_out_free(&out);
-    event_free(e);
+    event_json_free(e);
 }
 
 static void check_golden(const char *path, struct str body)
 {
     char err[EVENT_ERROR];
     struct json_out out = {0};
-    struct event *e = event_from_json(body, err);
+    struct flux_event *e = event_from_json(body, err);
 
     if (!e)
         HARNESS_FAIL("refused: %s", err);
@@ -279,14 +279,14 @@ static void check_golden(const char *path, struct str body)
         CHECK_STR(str_from(answer, body.len), STR(ADDED));
     }
     CHECK(str_find(answer, '\n') < 0);
-    struct event *again = event_from_json(answer, err);
+    struct flux_event *again = event_from_json(answer, err);
     CHECK(again != NULL);
     CHECK_STR(again->message, e->message);
     CHECK_STR(again->revision, e->revision);
     CHECK_STR(again->origin_revision, e->origin_revision);
     CHECK_STR(again->oci_digest, e->oci_digest);
-    event_free(again);
-    event_free(e);
+    event_json_free(again);
+    event_json_free(e);
     json_out_free(&out);
 }
 
@@ -307,13 +307,13 @@ static void test_many_members(void)
         len += 7;
     }
     memcpy(body + len - 2, "}", 2);
-    struct event *e = parse(body);
+    struct flux_event *e = parse(body);
     struct record r = record_of(e, str_of(body));
     struct json_out out = {0};
     CHECK(event_record_to_json(&r, &out));
     CHECK_STR(((struct str){out.at, out.len}), STR("{\"a\":1," ADDED));
     json_out_free(&out);
-    event_free(e);
+    event_json_free(e);
     free(body);
 }
 
@@ -334,13 +334,13 @@ static void test_out_of_memory(void)
     static const char answer[] =
         "{\"n\":1e999,\"involvedObject\":{\"kind\":\"K\",\"apiVersion\":\"example.com/v1\"},"
         "\"metadata\":{\"revision\":\"r\",\"a\":\"b\"}," ADDED;
-    struct event *e = parse(body);
+    struct flux_event *e = parse(body);
     struct record r = record_of(e, str_of(body));
     char err[EVENT_ERROR];
     bool done = false;
     size_t n = 0;
 
-    event_free(e);
+    event_json_free(e);
     for (; !done; n++) {
         harness_case("parse, allocation %zu", n);
         allocations_left = n;
@@ -351,7 +351,7 @@ static void test_out_of_memory(void)
         CHECK(done || err[0] != '\0');
         if (done)
             CHECK_STR(e->revision, STR("r"));
-        event_free(e);
+        event_json_free(e);
     }
     CHECK(n > 10);
     for (n = 0, done = false; !done; n++) {

@@ -354,7 +354,7 @@ static void limit_files(rlim_t bytes)
 static void test_really_full(void)
 {
     struct fixture *f = fixture_new();
-    struct event e = event_of(&ks);
+    struct flux_event e = event_of(&ks);
     static char body[20000];
     const char *why = NULL;
     uint64_t stored = 0;
@@ -425,7 +425,7 @@ static void test_sync_error_is_the_end(void)
 static void test_queue_is_bounded(void)
 {
     struct fixture *f = fixture_new();
-    struct event e = event_of(&ks);
+    struct flux_event e = event_of(&ks);
 
     f->store->max_queued_bytes = 10;
     CHECK_INT(store_append(f->store, &e, STR("12345678901"), VIA_WEBHOOK, NOW_MS, NULL, NULL, 0), STORE_BUSY);

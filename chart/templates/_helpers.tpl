@@ -1,0 +1,110 @@
+{{- define "fes.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "fes.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "fes.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "fes.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "fes.labels" -}}
+{{ include "fes.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end -}}
+
+{{- define "fes.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "fes.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "fes.image" -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "fes.claimName" -}}
+{{- default (include "fes.fullname" .) .Values.persistence.existingClaim -}}
+{{- end -}}
+
+{{/* The final dot stops the resolver from trying every search domain first. */}}
+{{- define "fes.address" -}}
+{{- $host := printf "%s.%s.svc.%s." (include "fes.fullname" .) .Release.Namespace .Values.clusterDomain -}}
+{{- $port := int .Values.service.port -}}
+http://{{ $host }}{{ if ne $port 80 }}:{{ $port }}{{ end }}/events
+{{- end -}}
+
+{{/* Cluster-wide objects of two releases of one name must not collide: their names end in the namespace. */}}
+{{- define "fes.clusterName" -}}
+{{- printf "%s-%s" (include "fes.fullname" .) .Release.Namespace -}}
+{{- end -}}
+
+{{- define "fes.runRules" -}}
+- apiGroups: [tekton.dev]
+  resources: [runs, customruns]
+  verbs: [get, list, watch]
+- apiGroups: [tekton.dev]
+  resources: [runs/status, customruns/status]
+  verbs: [patch]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create]
+{{- end -}}
+
+{{- define "fes.fluxRules" -}}
+- apiGroups: [kustomize.toolkit.fluxcd.io]
+  resources: [kustomizations]
+  verbs: [get, list, watch]
+- apiGroups: [helm.toolkit.fluxcd.io]
+  resources: [helmreleases]
+  verbs: [get, list, watch]
+{{- end -}}
+
+{{/* Role and RoleBinding in one namespace; takes root, namespace, name, rules. */}}
+{{- define "fes.namespacedRole" -}}
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata:
+  name: {{ .name }}
+  namespace: {{ .namespace | quote }}
+  labels:
+    {{- include "fes.labels" .root | nindent 4 }}
+rules:
+  {{- .rules | nindent 2 }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata:
+  name: {{ .name }}
+  namespace: {{ .namespace | quote }}
+  labels:
+    {{- include "fes.labels" .root | nindent 4 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: Role
+  name: {{ .name }}
+subjects:
+  - kind: ServiceAccount
+    name: {{ include "fes.serviceAccountName" .root }}
+    namespace: {{ .root.Release.Namespace }}
+{{- end -}}

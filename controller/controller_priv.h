@@ -1,0 +1,133 @@
+/* The parts of the shell: the table of Runs, the heap of wake-ups, requests under way. */
+#ifndef FES_CONTROLLER_CONTROLLER_PRIV_H
+#define FES_CONTROLLER_CONTROLLER_PRIV_H
+
+#include "controller/run_body_priv.h"
+
+#define BACKOFF_FIRST_MS   800 /* client-go's reflector: 0.8 s, doubled up to 30 s */
+#define BACKOFF_MOST_MS    30000
+#define PARKED_MS          30000  /* between tries of a write that the API server refuses: two a minute */
+#define CONFLICTS_MOST     5      /* 409 in a row before backing off */
+#define EXPLAIN_RUN_MS     10000  /* between two explanations of one Run */
+#define EXPLAIN_ALL_MS     200    /* between two explanations of any */
+#define REPORT_INTERVAL_MS 300000 /* between two reports that permissions are missing */
+#define SCOPES_MOST        1024   /* watches per kind */
+
+enum request { REQUEST_NONE, REQUEST_PATCH, REQUEST_GET };
+
+/* A Run of ours. One that has ended stays, without a waiter, until the watch has shown its end too: what the
+ * watch delivers in between is older, and must not bring it back to life. */
+struct tracked {
+    struct run run; /* run.question is NULL while the waiter owns it */
+    struct controller *c;
+    struct waiter *waiter;
+    struct tracked *next;       /* in its hash chain */
+    uint64_t token;             /* of the request under way; 0: none */
+    uint64_t said;              /* say_digest of what the message explains; 0: not known */
+    int64_t due_mono_ms;        /* the heap's order: the next time that something may be due */
+    int64_t ask_mono_ms;        /* the verdict may change by itself */
+    int64_t not_before_mono_ms; /* no request before: backing off */
+    int64_t explained_mono_ms;  /* last write of a message */
+    int64_t explain_mono_ms;    /* turn to explain that was given; INT64_MAX: none */
+    size_t heap_at;
+    uint32_t slot;
+    uint32_t epoch; /* the listing that showed it last */
+    uint32_t scope;
+    bool taken;        /* the watch showed another version while the request was under way */
+    uint8_t request;   /* enum request */
+    uint8_t doing;     /* enum action_kind of the PATCH under way, or last tried */
+    uint8_t failures;  /* in a row */
+    uint8_t conflicts; /* in a row */
+    uint32_t attempt;  /* retries_done when `doing` was tried */
+    bool owed;         /* something was or may have been decided and is not written */
+    bool has_turn;     /* explain_mono_ms is a turn among all Runs, not the end of its own pause */
+    bool must_get;     /* what the API has is not known */
+    bool unsure;       /* the last PATCH got no answer: it may have been applied */
+    bool ended;
+    bool parked;
+};
+
+struct scope {
+    uint32_t epoch;
+    bool listing;
+};
+
+struct controller {
+    int64_t default_timeout_ms;
+    struct run_refs refs;
+    struct waiters *waiters;
+    struct controller_io io;
+    struct reporter reporter;
+    struct moment now;
+
+    struct tracked **chains; /* by kind, namespace and name */
+    size_t n_chains;         /* a power of two */
+    size_t n_tracked;
+    struct tracked **slots; /* by the low half of a token */
+    uint32_t *free_slots;
+    uint32_t n_slots;
+    uint32_t n_free;
+    struct tracked **heap;
+    size_t n_heap;
+    size_t heap_cap;
+    struct scope *scopes[RUN_KINDS];
+    unsigned n_scopes[RUN_KINDS];
+
+    uint32_t next_token;
+    uint64_t n_events;
+    int64_t armed_mono_ms;
+    int64_t next_explain_mono_ms;
+    int64_t hold_mono_ms;      /* 429: no request before */
+    int64_t forbidden_mono_ms; /* last report of a 403; INT64_MIN: none */
+    bool poked; /* a waiter was marked since the last waiters_run: the loop must turn once more */
+    struct controller_stats stats;
+};
+
+/* ---- runs.c: the table ---- */
+
+struct tracked *runs_find(const struct controller *c, enum run_kind kind, struct str namespace,
+                          struct str name);
+/* Takes over *run. NULL (and run is released) when out of memory. */
+struct tracked *runs_add(struct controller *c, struct run *run);
+/* Drops the waiter, forgets requests under way, frees. */
+void runs_drop(struct tracked *t);
+struct tracked *runs_by_token(const struct controller *c, uint64_t token);
+uint64_t runs_new_token(struct tracked *t);
+void runs_free_all(struct controller *c);
+
+/* ---- deadline.c: a min-heap of wake-ups ---- */
+
+bool deadline_add(struct tracked *t); /* false: out of memory */
+void deadline_move(struct tracked *t, int64_t due_mono_ms);
+void deadline_remove(struct tracked *t);
+int64_t deadline_first(const struct controller *c); /* INT64_MAX: none */
+
+/* ---- flight.c: requests and their replies ---- */
+
+/* Writes what was decided, unless it has to wait; then t's due time says until when. */
+void flight_patch(struct tracked *t, const struct action *a, const struct verdict *v);
+void flight_get(struct tracked *t);
+/* What a reply means for t. May drop it. */
+void flight_reply(struct tracked *t, int status, int64_t retry_after_ms, struct str body);
+
+/* Announces the transition of a PATCH that got no answer, when t's state shows that it was applied. */
+void flight_settle(struct tracked *t);
+
+/* ---- tracked.c: one Run ---- */
+
+/* Tells the loop when to come back. */
+void controller_rearm(struct controller *c);
+/* Begins with a Run that is not tracked. Takes over *run. */
+void track(struct controller *c, struct run *run, uint32_t scope, uint32_t epoch);
+/* Takes over *run, which the API has, as t's state, and acts on it. May drop t. */
+void tracked_adopt(struct tracked *t, struct run *run);
+/* Acts on t's state, after the request under way has come to its end. May drop t. */
+void tracked_settle(struct tracked *t);
+/* Has t decided on again: through its waiter where it has one. May drop t. */
+void tracked_reconsider(struct tracked *t);
+/* Puts t where its next wake-up belongs. */
+void tracked_schedule(struct tracked *t);
+/* t ended by our own write: frees what only waiting needs. version: of that write. Takes over *written. */
+void tracked_end(struct tracked *t, struct run *written);
+
+#endif

@@ -1,0 +1,36 @@
+/* What events.c and list.c share. */
+#ifndef FES_HTTP_EVENTS_PRIV_H
+#define FES_HTTP_EVENTS_PRIV_H
+
+#include "http/events.h"
+
+#include <sys/queue.h>
+
+/* A page of GET /events. */
+#define LIST_MAX_BYTES (UINT64_C(4) << 20)
+/* What one turn of the loop does for a list. */
+#define LIST_TURN_RECORDS 1000 /* looked at */
+#define LIST_TURN_ANSWERS 32   /* of these, written out as JSON */
+#define LIST_TURN_BYTES   ((size_t)128 << 10)
+#define LIST_MAX_RUNNING  256 /* lists being gathered; each may hold a page */
+
+struct list;
+TAILQ_HEAD(lists, list);
+
+struct events {
+    struct http_server *server;
+    struct store *store; /* NULL while it opens */
+    int64_t (*now_ms)(void);
+    const struct reporter *reporter;
+    struct lists lists;
+    size_t n_lists;
+};
+
+/* Answers 503 and returns true while there is no store. */
+bool events_not_ready(struct events *e, struct http_request *r);
+
+/* The handler of GET /events. arg: struct events. */
+void list_serve(void *arg, struct http_request *r);
+void list_free_all(struct events *e);
+
+#endif

@@ -1,0 +1,513 @@
+/* The guard of each connection (see guard_priv.h).
+ *
+ * How it sits there. A callback on the input evbuffer of the bufferevent runs as bytes arrive, before the
+ * bufferevent tells evhttp. It follows the framing: head (head.c), body bytes, head, ... When a head is
+ * refused and evhttp has no request in hand, it raises the low watermark, so that evhttp is not told; the
+ * guard's own event then takes the bufferevent over, answers, reads on for a moment so that the answer is not
+ * lost to a reset, and closes. When evhttp still has earlier requests to answer (pipelining), the bad bytes
+ * stay behind them, and the guard takes over when the last of them is answered. evhttp takes one request at a
+ * time from the buffer, so it cannot reach the bad bytes first.
+ *
+ * How it learns of the end. evhttp tells only a close callback on its own connection object, which it does
+ * not hand out before a first request. But it is the argument of the bufferevent's callbacks, so the guard's
+ * event, made active when the connection is accepted, fetches it from there before the socket is polled for
+ * the first time.
+ *
+ * Invariant: `framed` requests are complete in the buffer or in evhttp's hands; only `framed` == 0 lets the
+ * guard end a connection, so no request that a handler knows is freed by it.
+ */
+#include "http/guard_priv.h"
+
+#include "http/head_priv.h"
+#include "http/reply_priv.h"
+
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <event2/http.h>
+#include <stdlib.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+
+/* Input that may wait beside the body that is being received: pipelined requests. */
+#define GUARD_INPUT_BYTES ((size_t)2 * HTTP_MAX_HEAD)
+
+enum guard_phase {
+    PHASE_NEW,  /* connected, no byte yet */
+    PHASE_HEAD, /* between requests, or within a head (head.bytes > 0) */
+    PHASE_BODY,
+    PHASE_BAD,    /* refused; earlier requests are still being answered */
+    PHASE_LINGER, /* the refusal is being written, then input is dropped */
+};
+
+enum guard_deadline { DEADLINE_NONE, DEADLINE_HEAD, DEADLINE_BODY, DEADLINE_LINGER };
+
+struct guard {
+    struct guard_set *set;
+    struct bufferevent *bev; /* evhttp's; a reference is held until `evcon` is known */
+    struct evhttp_connection *evcon;
+    struct event *turn; /* the guard's own event: EV_READ: look at the phase; EV_TIMEOUT: a deadline */
+    int fd;
+    enum guard_phase phase;
+    enum guard_deadline deadline;
+    struct head head;
+    uint64_t body_left;    /* of the body that is being received */
+    uint64_t body_counted; /* its share of set->bodies */
+    size_t high;           /* high watermark in force */
+    unsigned framed;
+    bool replying;
+    bool is_idle;
+    int status; /* of the refusal */
+    const char *why;
+    TAILQ_ENTRY(guard) link;
+    TAILQ_ENTRY(guard) idle_link;
+};
+TAILQ_HEAD(guard_list, guard);
+
+struct guard_set {
+    struct event_base *base;
+    struct guard_limits limits;
+    struct guard_hooks hooks;
+    struct guard_list all;
+    struct guard_list idle; /* the longest idle first */
+    struct guard *spare;    /* made ahead: evhttp must never be left without a guarded bufferevent */
+    struct event *trim;     /* closes idle connections beyond the limit, outside of evhttp's calls */
+    struct guard **by_fd;
+    size_t by_fd_len;
+    size_t n;
+    size_t n_idle;
+    size_t n_replying;
+    uint64_t bodies;
+};
+
+static struct timeval timeval_of(int64_t ms)
+{
+    return (struct timeval){.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+}
+
+/* Arms the deadline of what is awaited now; an armed one goes on. */
+static void arm(struct guard *g)
+{
+    const struct guard_limits *l = &g->set->limits;
+    enum guard_deadline want = DEADLINE_NONE;
+
+    if (g->phase == PHASE_BAD && g->framed == 0)
+        return; /* the event is active, and event_del would take that back */
+    if (g->phase == PHASE_LINGER)
+        want = DEADLINE_LINGER;
+    else if (g->phase == PHASE_NEW || (g->phase == PHASE_HEAD && g->head.bytes > 0 && g->framed == 0))
+        want = DEADLINE_HEAD;
+    else if (g->phase == PHASE_BODY && g->framed == 0)
+        want = DEADLINE_BODY;
+    if (want == g->deadline)
+        return;
+    g->deadline = want;
+    if (want == DEADLINE_NONE) {
+        (void)event_del(g->turn);
+        return;
+    }
+    struct timeval tv = timeval_of(want == DEADLINE_HEAD   ? l->head_ms
+                                   : want == DEADLINE_BODY ? l->body_ms
+                                                           : l->linger_ms);
+    (void)event_add(g->turn, &tv);
+}
+
+static void set_high(struct guard *g, size_t high)
+{
+    if (g->high == high)
+        return;
+    g->high = high;
+    bufferevent_setwatermark(g->bev, EV_READ, 0, high);
+}
+
+static void idle_remove(struct guard *g)
+{
+    if (!g->is_idle)
+        return;
+    TAILQ_REMOVE(&g->set->idle, g, idle_link);
+    g->set->n_idle--;
+    g->is_idle = false;
+}
+
+static void idle_add(struct guard *g)
+{
+    TAILQ_INSERT_TAIL(&g->set->idle, g, idle_link);
+    g->is_idle = true;
+    if (++g->set->n_idle > g->set->limits.idle)
+        event_active(g->set->trim, EV_TIMEOUT, 0);
+}
+
+static void body_release(struct guard *g)
+{
+    g->set->bodies -= g->body_counted;
+    g->body_counted = 0;
+}
+
+/* May be called from evhttp's and the buffer's callbacks: what ends the connection happens in the guard's
+ * event. */
+static void refuse(struct guard *g, int status, const char *why)
+{
+    g->phase = PHASE_BAD;
+    g->status = status;
+    g->why = why;
+    body_release(g);
+    if (g->framed == 0) {
+        bufferevent_setwatermark(g->bev, EV_READ, SIZE_MAX, 0);
+        event_active(g->turn, EV_READ, 0);
+    }
+    g->set->hooks.on_refused(g->set->hooks.arg, status, why);
+}
+
+static void on_head_done(struct guard *g)
+{
+    g->body_left = g->head.body_bytes;
+    head_init(&g->head);
+    if (g->body_left == 0) {
+        g->framed++;
+        return;
+    }
+    g->phase = PHASE_BODY;
+    size_t held = evbuffer_get_length(bufferevent_get_input(g->bev));
+    set_high(g, held + (size_t)g->body_left + GUARD_INPUT_BYTES);
+}
+
+static size_t on_body(struct guard *g, size_t n)
+{
+    size_t take = n < g->body_left ? n : (size_t)g->body_left;
+
+    g->body_left -= take;
+    g->body_counted += take;
+    g->set->bodies += take;
+    if (g->body_left == 0) {
+        body_release(g);
+        head_init(&g->head);
+        g->phase = PHASE_HEAD;
+        g->framed++;
+    } else if (g->set->bodies > g->set->limits.bodies) {
+        refuse(g, 503, "too many requests are being received: try again");
+    }
+    return take;
+}
+
+static void on_bytes(struct guard *g, struct str bytes)
+{
+    while (bytes.len > 0 && g->phase <= PHASE_BODY) {
+        if (g->phase == PHASE_BODY) {
+            bytes = str_from(bytes, on_body(g, bytes.len));
+            continue;
+        }
+        g->phase = PHASE_HEAD;
+        bytes = str_from(bytes, head_feed(&g->head, bytes));
+        if (g->head.verdict == HEAD_DONE)
+            on_head_done(g);
+        else if (g->head.verdict == HEAD_REFUSED)
+            refuse(g, g->head.status, g->head.why);
+    }
+}
+
+/* The last n bytes of the buffer are new. */
+static void on_input(struct evbuffer *input, const struct evbuffer_cb_info *info, void *arg)
+{
+    struct guard *g = arg;
+    size_t n = info->n_added;
+    struct evbuffer_ptr at;
+
+    if (n == 0 || g->phase >= PHASE_BAD)
+        return;
+    idle_remove(g);
+    if (g->phase == PHASE_BODY && n <= g->body_left) {
+        (void)on_body(g, n);
+        arm(g);
+        return;
+    }
+    if (evbuffer_ptr_set(input, &at, evbuffer_get_length(input) - n, EVBUFFER_PTR_SET) != 0)
+        return;
+    while (n > 0) {
+        struct evbuffer_iovec part[1];
+        if (evbuffer_peek(input, (ev_ssize_t)n, &at, part, 1) < 1)
+            break;
+        size_t len = part[0].iov_len < n ? part[0].iov_len : n;
+        on_bytes(g, (struct str){part[0].iov_base, len});
+        n -= len;
+        if (n > 0 && evbuffer_ptr_set(input, &at, len, EVBUFFER_PTR_ADD) != 0)
+            break;
+    }
+    arm(g);
+}
+
+/* The connection and with it the bufferevent are going away. */
+static void on_evhttp_close(struct evhttp_connection *evcon, void *arg)
+{
+    struct guard *g = arg;
+    struct guard_set *set = g->set;
+
+    (void)evcon;
+    (void)evbuffer_remove_cb(bufferevent_get_input(g->bev), on_input, g);
+    idle_remove(g);
+    body_release(g);
+    set->n_replying -= g->replying;
+    set->by_fd[g->fd] = NULL;
+    TAILQ_REMOVE(&set->all, g, link);
+    set->n--;
+    event_free(g->turn);
+    free(g);
+    set->hooks.on_room(set->hooks.arg);
+}
+
+static void close_connection(struct guard *g)
+{
+    evhttp_connection_free(g->evcon); /* calls on_evhttp_close */
+}
+
+static void on_linger_read(struct bufferevent *bev, void *arg)
+{
+    struct evbuffer *input = bufferevent_get_input(bev);
+
+    (void)arg;
+    (void)evbuffer_drain(input, evbuffer_get_length(input));
+}
+
+/* The whole refusal is with the kernel. */
+static void on_linger_written(struct bufferevent *bev, void *arg)
+{
+    (void)arg;
+    (void)shutdown(bufferevent_getfd(bev), SHUT_WR);
+}
+
+static void on_linger_event(struct bufferevent *bev, short what, void *arg)
+{
+    (void)bev;
+    if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR | BEV_EVENT_TIMEOUT))
+        close_connection(arg);
+}
+
+/* Takes the bufferevent from evhttp, which has nothing in hand, and answers. */
+static void take_over(struct guard *g)
+{
+    g->phase = PHASE_LINGER;
+    bufferevent_setcb(g->bev, on_linger_read, on_linger_written, on_linger_event, g);
+    bufferevent_setwatermark(g->bev, EV_READ, 0, 0);
+    bufferevent_setwatermark(g->bev, EV_WRITE, 0, 0);
+    on_linger_read(g->bev, g);
+    reply_refusal(bufferevent_get_output(g->bev), g->status, g->why, g->head.is_head);
+    (void)bufferevent_enable(g->bev, EV_READ | EV_WRITE);
+    arm(g);
+}
+
+/* evhttp has let go of its half of a connection that was just accepted. */
+static void drop_unattached(struct guard *g)
+{
+    TAILQ_REMOVE(&g->set->all, g, link);
+    g->set->n--;
+    (void)evbuffer_remove_cb(bufferevent_get_input(g->bev), on_input, g);
+    (void)bufferevent_decref(g->bev);
+    event_free(g->turn);
+    free(g);
+}
+
+/* Fetches evhttp's connection object; see the head of this file. False when there is none: the guard is gone.
+ */
+static bool attach(struct guard *g)
+{
+    void *evcon;
+
+    bufferevent_getcb(g->bev, NULL, NULL, NULL, &evcon);
+    int fd = bufferevent_getfd(g->bev);
+    if (evcon && fd >= 0 && (size_t)fd >= g->set->by_fd_len) {
+        size_t len = (size_t)fd * 2 + 16;
+        struct guard **grown = realloc(g->set->by_fd, len * sizeof *grown);
+        if (grown) {
+            memset(grown + g->set->by_fd_len, 0, (len - g->set->by_fd_len) * sizeof *grown);
+            g->set->by_fd = grown;
+            g->set->by_fd_len = len;
+        }
+    }
+    bool attached = evcon && fd >= 0 && (size_t)fd < g->set->by_fd_len;
+    if (attached) {
+        g->evcon = evcon;
+        g->fd = fd;
+        g->set->by_fd[fd] = g;
+        evhttp_connection_set_closecb(evcon, on_evhttp_close, g);
+        (void)bufferevent_decref(g->bev);
+        return true;
+    }
+    if (evcon)
+        evhttp_connection_free(evcon); /* no memory: a connection without its guard must not go on */
+    drop_unattached(g);
+    return false;
+}
+
+static void on_deadline(struct guard *g)
+{
+    enum guard_deadline passed = g->deadline;
+
+    g->deadline = DEADLINE_NONE;
+    if (passed == DEADLINE_LINGER || (passed == DEADLINE_HEAD && g->phase == PHASE_NEW))
+        close_connection(g);
+    else if (passed == DEADLINE_HEAD)
+        refuse(g, 408, "the request line and headers did not arrive in time");
+    else if (passed == DEADLINE_BODY)
+        refuse(g, 408, "the body did not arrive in time");
+}
+
+static void on_turn(evutil_socket_t fd, short what, void *arg)
+{
+    struct guard *g = arg;
+
+    (void)fd;
+    if (!g->evcon && !attach(g))
+        return;
+    if (g->phase == PHASE_BAD && g->framed == 0)
+        take_over(g);
+    else if (what & EV_TIMEOUT)
+        on_deadline(g);
+    else
+        arm(g);
+}
+
+static void guard_free(struct guard *g)
+{
+    if (g->turn)
+        event_free(g->turn);
+    if (g->bev) {
+        (void)evbuffer_remove_cb(bufferevent_get_input(g->bev), on_input, g);
+        bufferevent_free(g->bev);
+    }
+    free(g);
+}
+
+bool guard_prepare(struct guard_set *set)
+{
+    if (set->spare)
+        return true;
+    struct guard *g = calloc(1, sizeof *g);
+    if (!g)
+        return false;
+    g->set = set;
+    head_init(&g->head);
+    g->bev = bufferevent_socket_new(set->base, -1, BEV_OPT_CLOSE_ON_FREE);
+    g->turn = event_new(set->base, -1, 0, on_turn, g);
+    if (!g->bev || !g->turn || !evbuffer_add_cb(bufferevent_get_input(g->bev), on_input, g)) {
+        guard_free(g);
+        return false;
+    }
+    set_high(g, GUARD_INPUT_BYTES);
+    set->spare = g;
+    return true;
+}
+
+struct bufferevent *guard_accept(struct guard_set *set)
+{
+    struct guard *g = set->spare;
+
+    /* Listeners are on only while there is a spare. Returning NULL would make evhttp serve without a guard.
+     */
+    if (!g)
+        abort();
+    set->spare = NULL;
+    TAILQ_INSERT_TAIL(&set->all, g, link);
+    bufferevent_incref(g->bev);
+    event_active(g->turn, EV_READ, 0);
+    set->n++;
+    if (set->n >= set->limits.connections && !TAILQ_EMPTY(&set->idle))
+        close_connection(TAILQ_FIRST(&set->idle));
+    if (!guard_prepare(set) || set->n >= set->limits.connections)
+        set->hooks.on_full(set->hooks.arg);
+    return g->bev;
+}
+
+static void on_trim(evutil_socket_t fd, short what, void *arg)
+{
+    struct guard_set *set = arg;
+
+    (void)fd;
+    (void)what;
+    while (set->n_idle > set->limits.idle)
+        close_connection(TAILQ_FIRST(&set->idle));
+}
+
+void guard_close_idle(struct guard_set *set)
+{
+    while (!TAILQ_EMPTY(&set->idle))
+        close_connection(TAILQ_FIRST(&set->idle));
+}
+
+struct guard_set *guard_set_new(struct event_base *base, const struct guard_limits *limits,
+                                const struct guard_hooks *hooks)
+{
+    struct guard_set *set = calloc(1, sizeof *set);
+
+    if (!set)
+        return NULL;
+    set->base = base;
+    set->limits = *limits;
+    set->hooks = *hooks;
+    TAILQ_INIT(&set->all);
+    TAILQ_INIT(&set->idle);
+    set->trim = event_new(base, -1, 0, on_trim, set);
+    if (!set->trim || !guard_prepare(set)) {
+        guard_set_free(set);
+        return NULL;
+    }
+    return set;
+}
+
+void guard_set_free(struct guard_set *set)
+{
+    struct guard *g;
+
+    if (!set)
+        return;
+    while ((g = TAILQ_FIRST(&set->all)) != NULL)
+        drop_unattached(g);
+    if (set->spare)
+        guard_free(set->spare);
+    if (set->trim)
+        event_free(set->trim);
+    free(set->by_fd);
+    free(set);
+}
+
+size_t guard_connections(const struct guard_set *set)
+{
+    return set->n;
+}
+
+size_t guard_replying(const struct guard_set *set)
+{
+    return set->n_replying;
+}
+
+struct guard *guard_of(const struct guard_set *set, struct evhttp_connection *evcon)
+{
+    int fd = bufferevent_getfd(evhttp_connection_get_bufferevent(evcon));
+
+    return fd >= 0 && (size_t)fd < set->by_fd_len ? set->by_fd[fd] : NULL;
+}
+
+void guard_reply_begun(struct guard *g)
+{
+    g->set->n_replying += !g->replying;
+    g->replying = true;
+}
+
+void guard_reply_done(struct guard *g)
+{
+    g->set->n_replying -= g->replying;
+    g->replying = false;
+    g->framed -= g->framed > 0;
+    if (g->framed > 0)
+        return;
+    if (g->phase == PHASE_BAD) {
+        /* What is left is bad. Without it evhttp has nothing to read on with. */
+        on_linger_read(g->bev, g);
+        bufferevent_setwatermark(g->bev, EV_READ, SIZE_MAX, 0);
+        event_active(g->turn, EV_READ, 0);
+        return;
+    }
+    if (g->phase == PHASE_HEAD && g->head.bytes == 0) {
+        set_high(g, GUARD_INPUT_BYTES);
+        idle_add(g);
+    }
+    arm(g);
+}

@@ -1,0 +1,56 @@
+/* The guard: what stands between a socket and evhttp.
+ *
+ * evhttp_set_bevcb hands evhttp a bufferevent that carries a guard. The guard sees the bytes first; what
+ * head.c refuses never reaches evhttp, and is answered by the guard. It also keeps what evhttp has no notion
+ * of: absolute deadlines, the number of connections, the idle ones, the sum of unfinished bodies.
+ */
+#ifndef FES_HTTP_GUARD_PRIV_H
+#define FES_HTTP_GUARD_PRIV_H
+
+#include "http/server.h"
+
+struct bufferevent;
+struct evhttp_connection;
+struct guard;     /* of one connection; lives as long as it */
+struct guard_set; /* of one server */
+
+struct guard_limits {
+    size_t connections;
+    size_t idle;
+    uint64_t bodies;
+    int64_t head_ms;
+    int64_t body_ms;
+    int64_t linger_ms; /* how long what a refused client still sends is read and dropped, so that it sees the
+                          answer */
+};
+
+/* Called from the loop; must not free connections. */
+struct guard_hooks {
+    void (*on_full)(void *arg); /* accept no more until on_room */
+    void (*on_room)(void *arg); /* a connection ended */
+    void (*on_refused)(void *arg, int status, const char *why);
+    void *arg;
+};
+
+/* NULL when out of memory. base and hooks->arg outlive it. */
+struct guard_set *guard_set_new(struct event_base *base, const struct guard_limits *limits,
+                                const struct guard_hooks *hooks);
+/* After all connections were freed. Accepts NULL. */
+void guard_set_free(struct guard_set *set);
+/* The bufferevent for a connection that is being accepted. */
+struct bufferevent *guard_accept(struct guard_set *set);
+/* False when out of memory for the next connection; then accept none and ask again later. */
+bool guard_prepare(struct guard_set *set);
+size_t guard_connections(const struct guard_set *set);
+/* Replies that were begun and are not yet written out. */
+size_t guard_replying(const struct guard_set *set);
+/* Ends the connections that wait for a next request. */
+void guard_close_idle(struct guard_set *set);
+
+/* NULL when the connection has none any more. */
+struct guard *guard_of(const struct guard_set *set, struct evhttp_connection *evcon);
+void guard_reply_begun(struct guard *g);
+/* Call when evhttp has written out the answer to the request that it works on. */
+void guard_reply_done(struct guard *g);
+
+#endif

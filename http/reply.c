@@ -1,0 +1,80 @@
+/* Answers as bytes (see reply_priv.h).
+ *
+ * Flux puts the body of a failed answer into its log and into a Kubernetes event, and people read it there:
+ * so it is one short line, valid JSON and valid UTF-8 whatever the request held.
+ */
+#include "http/reply_priv.h"
+
+#include "http/server.h"
+
+#include <event2/buffer.h>
+#include <event2/util.h>
+
+static const struct {
+    int status;
+    const char *reason;
+} reasons[] = {
+    {200, "OK"},
+    {400, "Bad Request"},
+    {401, "Unauthorized"},
+    {403, "Forbidden"},
+    {404, "Not Found"},
+    {405, "Method Not Allowed"},
+    {406, "Not Acceptable"},
+    {408, "Request Timeout"},
+    {409, "Conflict"},
+    {410, "Gone"},
+    {411, "Length Required"},
+    {413, "Content Too Large"},
+    {417, "Expectation Failed"},
+    {429, "Too Many Requests"},
+    {431, "Request Header Fields Too Large"},
+    {500, "Internal Server Error"},
+    {503, "Service Unavailable"},
+    {505, "HTTP Version Not Supported"},
+};
+
+const char *reply_reason(int status)
+{
+    for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++)
+        if (reasons[i].status == status)
+            return reasons[i].reason;
+    return "Unknown";
+}
+
+struct str reply_error_body(char out[static REPLY_ERROR_BODY], struct str message)
+{
+    char clean[REPLY_ERROR_BODY / 2 - 16]; /* each byte may need an escape */
+    struct text line, body;
+
+    text_init(&line, clean, sizeof clean);
+    text_add_clean(&line, message);
+    text_init(&body, out, REPLY_ERROR_BODY);
+    text_add(&body, STR("{\"error\":\""));
+    for (struct str rest = str_trim(text_str(&line)); rest.len > 0; rest = str_from(rest, 1)) {
+        if (rest.at[0] == '"' || rest.at[0] == '\\')
+            body.at[body.len++] = '\\';
+        body.at[body.len++] = rest.at[0];
+    }
+    text_add(&body, STR("\"}\n"));
+    return text_str(&body);
+}
+
+void reply_refusal(struct evbuffer *output, int status, const char *why, bool head_only)
+{
+    char json[REPLY_ERROR_BODY];
+    char date[64];
+    struct str body = reply_error_body(json, str_of(why));
+
+    evbuffer_add_printf(output, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n",
+                        status, reply_reason(status), body.len);
+    if (evutil_date_rfc1123(date, sizeof date, NULL) > 0)
+        evbuffer_add_printf(output, "Date: %s\r\n", date);
+    if (status == 405)
+        evbuffer_add_printf(output, "Allow: GET, HEAD, POST\r\n");
+    if (status == 503)
+        evbuffer_add_printf(output, "Retry-After: %d\r\n", HTTP_RETRY_AFTER);
+    evbuffer_add_printf(output, "Connection: close\r\n\r\n");
+    if (!head_only)
+        evbuffer_add(output, body.at, body.len);
+}

@@ -1,0 +1,475 @@
+/* The server: evhttp with its guard, listeners, routes, and the table of pending answers.
+ *
+ * A request gets an id and goes to the handler of its route. Whoever answers, now or later, does so by id.
+ * The connection may be gone by then: evhttp detaches a request whose client left and leaves it to us to
+ * free, which the answer does. evhttp_free, on the other hand, frees the requests of all connections, so
+ * http_server_free forgets the table first.
+ *
+ * Accepting stops while there are too many connections, and for a moment when the process is out of
+ * descriptors: a listener whose accept() fails would otherwise wake the loop without end.
+ */
+#include "http/server.h"
+
+#include "http/pending_priv.h"
+#include "http/reply_priv.h"
+#include "http/server_priv.h"
+
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <event2/http.h>
+#include <event2/listener.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#define HTTP_ACCEPT_PAUSE_MS 100
+#define HTTP_FAR_SECONDS     (1L << 28)
+#define HTTP_LINGER_MS       2000
+#define HTTP_REPORT_MS       1000 /* between two reports of one cause */
+#define HTTP_RESERVED_FDS    256  /* descriptors that are not for connections */
+
+enum http_cause { CAUSE_ACCEPT, CAUSE_FULL, CAUSE_REFUSED, CAUSES };
+
+struct listener {
+    struct evhttp_bound_socket *bound; /* NULL when closed */
+    char name[LISTEN_NAME];
+};
+
+struct http_server {
+    struct event_base *base;
+    const struct reporter *reporter;
+    struct evhttp *http;
+    struct guard_set *guards;
+    size_t max_connections;
+    struct event *pause; /* ends the pause after a failed accept() */
+    bool is_paused;
+    bool is_stopped; /* accepts no more */
+    bool is_closing; /* in http_server_free */
+    bool is_accepting;
+    struct listener listeners[FLAG_LIST_MAX];
+    size_t n_listeners;
+    struct routes routes;
+    struct pending pending;
+    int64_t reported_ms[CAUSES]; /* 0: never */
+};
+
+const struct flag http_flags[] = {
+    {"--listen", "ADDRESS", FLAG_LIST, offsetof(struct http_config, listen), ":8080",
+     "address to serve HTTP on; repeatable; \":8080\" is IPv4 and IPv6"},
+    {0},
+};
+
+static bool may_report(struct http_server *s, enum http_cause cause)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    int64_t now_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000 + 1;
+    if (s->reported_ms[cause] && now_ms - s->reported_ms[cause] < HTTP_REPORT_MS)
+        return false;
+    s->reported_ms[cause] = now_ms;
+    return true;
+}
+
+/* Arms the event that ends the pause. Without a pause it stays pending, far off: see on_accept_error. */
+static void set_pause(struct http_server *s, int64_t ms)
+{
+    struct timeval tv = {.tv_sec = HTTP_FAR_SECONDS};
+
+    s->is_paused = ms > 0;
+    if (s->is_paused)
+        tv = (struct timeval){.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+    (void)event_add(s->pause, &tv);
+}
+
+/* Turns the listeners on or off, as the state demands. */
+static void update_accepting(struct http_server *s)
+{
+    bool on = !s->is_stopped && !s->is_paused && guard_connections(s->guards) < s->max_connections;
+
+    if (on && !guard_prepare(s->guards)) {
+        set_pause(s, HTTP_ACCEPT_PAUSE_MS);
+        on = false;
+    }
+    if (s->is_closing || on == s->is_accepting)
+        return;
+    s->is_accepting = on;
+    for (size_t i = 0; i < s->n_listeners; i++) {
+        if (!s->listeners[i].bound)
+            continue;
+        struct evconnlistener *l = evhttp_bound_socket_get_listener(s->listeners[i].bound);
+        (void)(on ? evconnlistener_enable(l) : evconnlistener_disable(l));
+    }
+}
+
+static void on_pause_over(evutil_socket_t fd, short what, void *arg)
+{
+    struct http_server *s = arg;
+
+    (void)fd;
+    (void)what;
+    set_pause(s, 0);
+    update_accepting(s);
+}
+
+struct server_search {
+    const struct evhttp *http;
+    struct http_server *found;
+};
+
+static int match_server(const struct event_base *base, const struct event *ev, void *arg)
+{
+    struct server_search *search = arg;
+
+    (void)base;
+    if (event_get_callback(ev) == on_pause_over) {
+        struct http_server *s = event_get_callback_arg(ev);
+        if (s->http == search->http)
+            search->found = s;
+    }
+    return search->found != NULL;
+}
+
+/* evhttp makes itself the argument of its listeners' callbacks, so the way to the server leads over an event
+ * of its own, which is always pending. This is rare: at most once in HTTP_ACCEPT_PAUSE_MS. */
+static void on_accept_error(struct evconnlistener *listener, void *arg)
+{
+    int error = EVUTIL_SOCKET_ERROR();
+    struct server_search search = {.http = arg};
+
+    (void)event_base_foreach_event(evconnlistener_get_base(listener), match_server, &search);
+    struct http_server *s = search.found;
+    if (!s)
+        return;
+    if (may_report(s, CAUSE_ACCEPT))
+        REPORT(s->reporter, REPORT_ERROR, "cannot accept connections",
+               FIELD_TEXT("error", evutil_socket_error_to_string(error)),
+               FIELD_INT("connections", guard_connections(s->guards)));
+    set_pause(s, HTTP_ACCEPT_PAUSE_MS);
+    update_accepting(s);
+}
+
+static void on_full(void *arg)
+{
+    struct http_server *s = arg;
+
+    if (may_report(s, CAUSE_FULL))
+        REPORT(s->reporter, REPORT_WARN, "connection limit reached, accepting no more",
+               FIELD_INT("connections", guard_connections(s->guards)));
+    update_accepting(s);
+}
+
+static void on_room(void *arg)
+{
+    struct http_server *s = arg;
+
+    if (!s->is_closing && !s->is_accepting)
+        update_accepting(s);
+}
+
+static void on_refused(void *arg, int status, const char *why)
+{
+    struct http_server *s = arg;
+
+    if (may_report(s, CAUSE_REFUSED))
+        REPORT(s->reporter, REPORT_INFO, "request refused", FIELD_INT("status", status),
+               FIELD_TEXT("error", why));
+}
+
+static struct bufferevent *on_new_connection(struct event_base *base, void *arg)
+{
+    struct http_server *s = arg;
+
+    (void)base;
+    return guard_accept(s->guards);
+}
+
+/* evhttp has written out the answer. */
+static void on_reply_done(struct evhttp_request *req, void *arg)
+{
+    struct http_server *s = arg;
+    struct guard *g = guard_of(s->guards, evhttp_request_get_connection(req));
+
+    if (g)
+        guard_reply_done(g);
+}
+
+/* Hands the answer to evhttp, which frees the request when it is written out. */
+static void send_reply(struct http_server *s, struct evhttp_request *req, const struct http_reply *reply,
+                       const char *allow)
+{
+    struct evhttp_connection *evcon = evhttp_request_get_connection(req);
+    struct evkeyvalq *headers = evhttp_request_get_output_headers(req);
+    struct evbuffer *out = evhttp_request_get_output_buffer(req);
+    int status = reply->status;
+    char number[24];
+
+    if (!evcon) {
+        evhttp_request_free(req);
+        return;
+    }
+    size_t len = reply->body.len;
+    if (evhttp_request_get_command(req) != EVHTTP_REQ_HEAD && len > 0 &&
+        evbuffer_add(out, reply->body.at, len) != 0) {
+        status = 503;
+        len = 0;
+    }
+    (void)snprintf(number, sizeof number, "%zu", len);
+    evhttp_add_header(headers, "Content-Type", reply->type ? reply->type : "application/json");
+    evhttp_add_header(headers, "Content-Length", number);
+    if (allow)
+        evhttp_add_header(headers, "Allow", allow);
+    if (reply->link)
+        evhttp_add_header(headers, "Link", reply->link);
+    if (reply->retry_after_s > 0) {
+        (void)snprintf(number, sizeof number, "%d", reply->retry_after_s);
+        evhttp_add_header(headers, "Retry-After", number);
+    }
+    if (s->is_stopped)
+        evhttp_add_header(headers, "Connection", "close");
+    struct guard *g = guard_of(s->guards, evcon);
+    if (g)
+        guard_reply_begun(g);
+    evhttp_send_reply(req, status, reply_reason(status), NULL);
+    /* evhttp reads on while it writes, and would end the connection of a client that has closed its own side before the
+     * answer is out. It turns reading on again when it is. */
+    (void)bufferevent_disable(evhttp_connection_get_bufferevent(evcon), EV_READ);
+}
+
+static void send_error(struct http_server *s, struct evhttp_request *req, int status, struct str message,
+                       const char *allow)
+{
+    char json[REPLY_ERROR_BODY];
+    struct http_reply reply = {
+        .status = status,
+        .body = reply_error_body(json, message),
+        .retry_after_s = status == 503 ? HTTP_RETRY_AFTER : 0,
+    };
+
+    send_reply(s, req, &reply, allow);
+}
+
+void http_reply(struct http_server *s, uint64_t id, const struct http_reply *reply)
+{
+    struct evhttp_request *req = pending_take(&s->pending, id);
+
+    if (req)
+        send_reply(s, req, reply, NULL);
+}
+
+void http_reply_error(struct http_server *s, uint64_t id, int status, const char *format, ...)
+{
+    struct evhttp_request *req = pending_take(&s->pending, id);
+    char message[1024];
+    va_list args;
+
+    if (!req)
+        return;
+    va_start(args, format);
+    int n = vsnprintf(message, sizeof message, format, args);
+    va_end(args);
+    send_error(s, req, status, n < 0 ? STR("internal error") : str_of(message), NULL);
+}
+
+static void no_route(struct http_server *s, const struct http_request *r)
+{
+    char buffer[128];
+    struct text allow;
+
+    text_init(&allow, buffer, sizeof buffer);
+    routes_allowed(&s->routes, r->path, &allow);
+    if (allow.len)
+        send_error(s, r->req, 405, STR("this method is not served on this path"), allow.at);
+    else
+        send_error(s, r->req, 404, STR("there is nothing at this path"), NULL);
+}
+
+static void on_request(struct evhttp_request *req, void *arg)
+{
+    struct http_server *s = arg;
+    struct http_request r;
+
+    evhttp_request_set_on_complete_cb(req, on_reply_done, s);
+    http_request_init(&r, req, 0);
+    const struct route *route = routes_find(&s->routes, &r);
+    if (!route) {
+        no_route(s, &r);
+        return;
+    }
+    r.id = pending_add(&s->pending, req);
+    if (r.id == 0) {
+        send_error(s, req, 503, STR("out of memory"), NULL);
+        return;
+    }
+    route->handler(route->arg, &r);
+    /* Who keeps the body has copied it; a held request need not keep it too. */
+    if (pending_get(&s->pending, r.id)) {
+        struct evbuffer *body = evhttp_request_get_input_buffer(req);
+        (void)evbuffer_drain(body, evbuffer_get_length(body));
+    }
+    http_request_done(&r);
+}
+
+bool http_route(struct http_server *s, const char *method, const char *path, http_handler *handler, void *arg)
+{
+    return routes_add(&s->routes, &(struct route){method, path, handler, arg});
+}
+
+void http_default_limits(struct guard_limits *ret)
+{
+    struct rlimit fds;
+    size_t n = HTTP_MAX_CONNECTIONS;
+
+    if (getrlimit(RLIMIT_NOFILE, &fds) == 0 && fds.rlim_cur < HTTP_MAX_CONNECTIONS + HTTP_RESERVED_FDS)
+        n = fds.rlim_cur > (rlim_t)2 * HTTP_RESERVED_FDS ? fds.rlim_cur - HTTP_RESERVED_FDS
+                                                         : fds.rlim_cur / 2;
+    *ret = (struct guard_limits){
+        .connections = n > 2 ? n : 2,
+        .idle = n / 2 < HTTP_MAX_IDLE ? n / 2 : HTTP_MAX_IDLE,
+        .bodies = HTTP_MAX_BODIES,
+        .head_ms = HTTP_HEAD_SECONDS * INT64_C(1000),
+        .body_ms = HTTP_BODY_SECONDS * INT64_C(1000),
+        .linger_ms = HTTP_LINGER_MS,
+    };
+}
+
+static bool open_listener(struct http_server *s, const char *address, char err[static HTTP_ERROR])
+{
+    struct listener *l = &s->listeners[s->n_listeners];
+    struct text text;
+    int fd = listen_on(address, err);
+
+    if (fd < 0)
+        return false;
+    listen_name(fd, l->name);
+    struct evconnlistener *lev =
+        evconnlistener_new(s->base, NULL, NULL, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
+    if (!lev) {
+        close(fd);
+    } else {
+        l->bound = evhttp_bind_listener(s->http, lev);
+        if (!l->bound)
+            evconnlistener_free(lev);
+    }
+    if (!l->bound) {
+        text_init(&text, err, HTTP_ERROR);
+        text_addf(&text, "--listen %s: out of memory", address);
+        return false;
+    }
+    evconnlistener_set_error_cb(lev, on_accept_error);
+    s->n_listeners++;
+    return true;
+}
+
+static bool init_http(struct http_server *s, const struct guard_limits *limits)
+{
+    struct guard_hooks hooks = {on_full, on_room, on_refused, s};
+
+    s->http = evhttp_new(s->base);
+    s->guards = guard_set_new(s->base, limits, &hooks);
+    s->pause = event_new(s->base, -1, 0, on_pause_over, s);
+    if (!s->http || !s->guards || !s->pause)
+        return false;
+    set_pause(s, 0);
+    evhttp_set_bevcb(s->http, on_new_connection, s);
+    evhttp_set_gencb(s->http, on_request, s);
+    /* The guard's limits bite first; these are there should it ever be wrong. */
+    evhttp_set_max_headers_size(s->http, (ev_ssize_t)2 * HTTP_MAX_HEAD);
+    evhttp_set_max_body_size(s->http, HTTP_MAX_BODY);
+    evhttp_set_timeout(s->http, HTTP_IDLE_SECONDS);
+    evhttp_set_default_content_type(s->http, NULL);
+    evhttp_set_allowed_methods(s->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_POST | EVHTTP_REQ_PUT |
+                                            EVHTTP_REQ_DELETE | EVHTTP_REQ_OPTIONS | EVHTTP_REQ_PATCH);
+    return true;
+}
+
+struct http_server *http_server_new_limits(struct event_base *base, const struct http_config *config,
+                                           const struct reporter *reporter, const struct guard_limits *limits,
+                                           char err[static HTTP_ERROR])
+{
+    struct http_server *s = calloc(1, sizeof *s);
+    struct text text;
+
+    text_init(&text, err, HTTP_ERROR);
+    text_add(&text, STR("out of memory"));
+    if (!s)
+        return NULL;
+    s->base = base;
+    s->reporter = reporter;
+    s->max_connections = limits->connections;
+    s->is_accepting = true;
+    if (!init_http(s, limits))
+        goto fail;
+    for (size_t i = 0; i < config->listen.n; i++)
+        if (!open_listener(s, config->listen.values[i], err))
+            goto fail;
+    return s;
+fail:
+    http_server_free(s);
+    return NULL;
+}
+
+struct http_server *http_server_new(struct event_base *base, const struct http_config *config,
+                                    const struct reporter *reporter, char err[static HTTP_ERROR])
+{
+    struct guard_limits limits;
+
+    http_default_limits(&limits);
+    return http_server_new_limits(base, config, reporter, &limits, err);
+}
+
+void http_server_stop_accepting(struct http_server *s)
+{
+    s->is_stopped = true;
+    for (size_t i = 0; i < s->n_listeners; i++) {
+        if (s->listeners[i].bound)
+            evhttp_del_accept_socket(s->http, s->listeners[i].bound);
+        s->listeners[i].bound = NULL;
+    }
+    s->is_accepting = false;
+    guard_close_idle(s->guards);
+}
+
+size_t http_server_pending(const struct http_server *s)
+{
+    return s->pending.n + guard_replying(s->guards);
+}
+
+struct event_base *http_server_base(const struct http_server *s)
+{
+    return s->base;
+}
+
+size_t http_server_connections(const struct http_server *s)
+{
+    return guard_connections(s->guards);
+}
+
+const char *http_server_address(const struct http_server *s, size_t i)
+{
+    return i < s->n_listeners ? s->listeners[i].name : NULL;
+}
+
+void http_server_free(struct http_server *s)
+{
+    struct evhttp_request *req;
+
+    if (!s)
+        return;
+    s->is_closing = true;
+    /* Of those whose connection is gone we are the owner; evhttp_free frees the others. */
+    while ((req = pending_take_any(&s->pending)) != NULL)
+        if (!evhttp_request_get_connection(req))
+            evhttp_request_free(req);
+    if (s->http)
+        evhttp_free(s->http);
+    guard_set_free(s->guards);
+    if (s->pause)
+        event_free(s->pause);
+    pending_free(&s->pending);
+    free(s);
+}

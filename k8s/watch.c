@@ -1,0 +1,576 @@
+/* List, then watch one collection (see watch.h).
+ *
+ * One connection serves both: list pages, then the watch. A page is handed over in slices of SLICE_US, so
+ * that 250 objects do not hold the loop; a watch event is handed over when its line is complete.
+ *
+ * The machine: step() is the only place where states change; callbacks from inside evhttp (on_head, on_data)
+ * only note what they saw, and wake it.
+ *
+ *     RESTING --timer--> WAITING --turn of the gate--> LISTING --page--> HANDING --last page--> WAITING (to
+ * watch)
+ *                                                  \-> WATCHING --end--> RESTING (to watch, or to list again)
+ *
+ * Invariants: resourceVersion moves only after the object that carries it was handed over; whatever breaks,
+ * watching goes on from it, so nothing is lost or invented; on_synced is called only after every page of one
+ * list.
+ */
+#include "k8s/watch.h"
+
+#include <event2/buffer.h>
+#include <event2/event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "k8s/backoff_priv.h"
+#include "k8s/client_priv.h"
+#include "k8s/clock_priv.h"
+#include "k8s/frame_priv.h"
+#include "k8s/scan_priv.h"
+
+#define SLICE_US         500
+#define FIRST_SILENCE_MS 180000 /* until a bookmark was seen */
+#define SHORT_WATCH_MS   1000   /* a watch that ends sooner and empty is a failure */
+#define MAX_VERSION      256
+#define MAX_CONTINUE     4096
+#define MAX_PATH         (3 * (MAX_VERSION + MAX_CONTINUE) + 1024)
+
+enum step_state {
+    STEP_RESTING,  /* until the timer */
+    STEP_WAITING,  /* for a turn of the gate */
+    STEP_LISTING,  /* a page is asked for */
+    STEP_HANDING,  /* the items of a page are given out */
+    STEP_WATCHING, /* the watch is asked for, or open */
+};
+
+enum step_input { INPUT_TIMER, INPUT_TURN, INPUT_ANSWER, INPUT_NOTE };
+
+/* What the stream said that ends it. */
+enum note { NOTE_NONE, NOTE_GARBAGE, NOTE_ERROR };
+
+struct k8s_watch {
+    struct k8s_client *client;
+    struct k8s_connection *connection;
+    struct k8s_watch_callbacks callbacks;
+    struct event *timer;
+    struct event *wake;
+    struct k8s_waiter waiter;
+    char *collection;
+    enum step_state step;
+    bool to_watch;  /* what to do next: watch, or list */
+    bool asking;    /* a request is under way */
+    bool relisted;  /* a 410 was answered by a list since the last event */
+    bool bookmarks; /* the server sends them */
+    bool
+        broken; /* the last stream ended without an end: the server may be gone, so the next try is a short one */
+    bool told; /* that it is interrupted */
+    struct k8s_backoff backoff;
+    char version[MAX_VERSION];
+    char more[MAX_CONTINUE]; /* continue token; "" for the first page */
+    struct evbuffer *body;
+    struct k8s_page page;
+    struct k8s_frame frame;
+    int64_t opened_ms; /* when the head of the stream came; 0: not yet */
+    size_t events;     /* of this stream */
+    enum note note;
+    int error_code; /* with NOTE_ERROR */
+    enum k8s_watch_state state;
+    int absent_status;
+    char why[K8S_MESSAGE_TEXT + 64];
+    char path[MAX_PATH];
+};
+
+static void on_timer(evutil_socket_t fd, short what, void *arg);
+static void on_wake(evutil_socket_t fd, short what, void *arg);
+static void on_turn(void *arg);
+static void on_answer(void *arg, const struct k8s_answer *answer);
+static void step(struct k8s_watch *w, enum step_input input, const struct k8s_answer *answer);
+
+struct k8s_watch *k8s_watch_new(struct k8s_client *c, const char *collection,
+                                const struct k8s_watch_callbacks *callbacks)
+{
+    struct k8s_watch *w = calloc(1, sizeof *w);
+    struct k8s_connector *connector = k8s_client_connector(c);
+
+    if (!w)
+        return NULL;
+    w->client = c;
+    w->callbacks = *callbacks;
+    w->waiter = (struct k8s_waiter){.on_turn = on_turn, .arg = w};
+    k8s_frame_init(&w->frame, K8S_MAX_OBJECT);
+    w->collection = strdup(collection);
+    w->body = evbuffer_new();
+    w->connection = k8s_connection_new(connector);
+    w->timer = evtimer_new(connector->base, on_timer, w);
+    w->wake = event_new(connector->base, -1, 0, on_wake, w);
+    if (!w->collection || !w->body || !w->connection || !w->timer || !w->wake ||
+        strlen(collection) > MAX_PATH - 3 * (MAX_VERSION + MAX_CONTINUE) - 128) {
+        k8s_watch_free(w);
+        return NULL;
+    }
+    k8s_timer_set(w->timer, 0);
+    return w;
+}
+
+void k8s_watch_free(struct k8s_watch *w)
+{
+    if (!w)
+        return;
+    k8s_gate_leave(k8s_client_gate(w->client), &w->waiter);
+    k8s_connection_free(w->connection);
+    if (w->asking && !w->opened_ms)
+        k8s_gate_unused(k8s_client_gate(w->client));
+    if (w->timer)
+        event_free(w->timer);
+    if (w->wake)
+        event_free(w->wake);
+    if (w->body)
+        evbuffer_free(w->body);
+    k8s_frame_free(&w->frame);
+    free(w->collection);
+    free(w);
+}
+
+enum k8s_watch_state k8s_watch_state(const struct k8s_watch *w, const char **ret_why)
+{
+    *ret_why = w->why;
+    return w->state;
+}
+
+static void rest(struct k8s_watch *w, int64_t ms)
+{
+    w->step = STEP_RESTING;
+    k8s_timer_set(w->timer, ms);
+}
+
+static void list_again(struct k8s_watch *w, int64_t after_ms)
+{
+    w->to_watch = false;
+    w->more[0] = '\0';
+    rest(w, after_ms);
+}
+
+static int64_t next_backoff(struct k8s_watch *w)
+{
+    return k8s_backoff_next(&w->backoff, k8s_now_ms(), k8s_random());
+}
+
+static void set_failing(struct k8s_watch *w, const char *why, bool report)
+{
+    struct text t;
+
+    text_init(&t, w->why, sizeof w->why);
+    text_add_clean(&t, str_of(why));
+    if (report && !w->told) {
+        REPORT(k8s_client_reporter(w->client), REPORT_WARN, "watch interrupted",
+               FIELD_TEXT("resource", w->collection), FIELD_TEXT("verb", w->to_watch ? "watch" : "list"),
+               FIELD_STR("cause", text_str(&t)));
+        w->told = true;
+    }
+    w->state = K8S_WATCH_FAILING;
+}
+
+static void set_synced(struct k8s_watch *w)
+{
+    if (w->told)
+        REPORT(k8s_client_reporter(w->client), REPORT_INFO, "watch works again",
+               FIELD_TEXT("resource", w->collection));
+    w->told = false;
+    w->state = K8S_WATCH_SYNCED;
+    w->absent_status = 0;
+    w->why[0] = '\0';
+}
+
+/* The collection is not served, or we may not read it: ask again later, for ever. */
+static void set_absent(struct k8s_watch *w, int status, const char *message)
+{
+    bool known = w->state == K8S_WATCH_ABSENT;
+
+    if (w->absent_status != status && status == 403)
+        REPORT(k8s_client_reporter(w->client), REPORT_ERROR, "API server forbids reading a resource",
+               FIELD_TEXT("resource", w->collection), FIELD_TEXT("verb", w->to_watch ? "watch" : "list"),
+               FIELD_TEXT("cause", message));
+    else if (w->absent_status != status)
+        REPORT(k8s_client_reporter(w->client), REPORT_INFO, "resource not served by the API server",
+               FIELD_TEXT("resource", w->collection));
+    (void)snprintf(w->why, sizeof w->why, "%s", message);
+    w->absent_status = status;
+    w->state = K8S_WATCH_ABSENT;
+    list_again(w, K8S_ABSENT_SECONDS * 1000 - (int64_t)(k8s_random() % 3000));
+    if (!known)
+        w->callbacks.on_absent(w->callbacks.arg);
+}
+
+/* ---- the stream ---- */
+
+static void take_note(struct k8s_watch *w, enum note note, int code)
+{
+    w->note = note;
+    w->error_code = code;
+    event_active(w->wake, 0, 0);
+}
+
+enum event_member { EVENT_TYPE, EVENT_OBJECT, EVENT_MEMBERS };
+enum object_member { OBJECT_METADATA, OBJECT_CODE, OBJECT_MESSAGE, OBJECT_MEMBERS };
+
+static void on_error_event(struct k8s_watch *w, const struct k8s_member *object)
+{
+    uint64_t code = 0;
+    char message[2 * K8S_MESSAGE_TEXT];
+
+    (void)str_to_u64(object[OBJECT_CODE].value, &code);
+    if (!k8s_scan_text(object[OBJECT_MESSAGE].value, message, sizeof message))
+        (void)snprintf(message, sizeof message, "error %d in the stream", (int)(code % 1000));
+    (void)snprintf(w->why, sizeof w->why, "%.*s", K8S_MESSAGE_TEXT - 1, message);
+    take_note(w, NOTE_ERROR, (int)(code % 1000));
+}
+
+static void on_line(struct k8s_watch *w, struct str line)
+{
+    struct k8s_member version = {.name = STR("resourceVersion")};
+    struct k8s_member object[OBJECT_MEMBERS] = {
+        [OBJECT_METADATA] = {.name = STR("metadata"), .inside = &version, .n_inside = 1},
+        [OBJECT_CODE] = {.name = STR("code")},
+        [OBJECT_MESSAGE] = {.name = STR("message")},
+    };
+    struct k8s_member event[EVENT_MEMBERS] = {
+        [EVENT_TYPE] = {.name = STR("type")},
+        [EVENT_OBJECT] = {.name = STR("object"), .inside = object, .n_inside = OBJECT_MEMBERS},
+    };
+    char type[16], next[MAX_VERSION] = "";
+
+    if (!k8s_scan_object(line, event, EVENT_MEMBERS) || !event[EVENT_TYPE].value.at ||
+        !str_starts(event[EVENT_OBJECT].value, STR("{")) ||
+        (version.value.at && !k8s_scan_text(version.value, next, sizeof next))) {
+        take_note(w, NOTE_GARBAGE, 0);
+        return;
+    }
+    if (!k8s_scan_text(event[EVENT_TYPE].value, type, sizeof type))
+        return;
+    if (strcmp(type, "ERROR") == 0) {
+        on_error_event(w, object);
+        return;
+    }
+    w->events++;
+    w->relisted = false;
+    if (strcmp(type, "ADDED") == 0 || strcmp(type, "MODIFIED") == 0) {
+        w->callbacks.on_object(w->callbacks.arg, K8S_UPSERT, event[EVENT_OBJECT].value);
+    } else if (strcmp(type, "DELETED") == 0) {
+        w->callbacks.on_object(w->callbacks.arg, K8S_DELETED, event[EVENT_OBJECT].value);
+    } else if (strcmp(type, "BOOKMARK") != 0) {
+        return;
+    } else if (!w->bookmarks) {
+        w->bookmarks = true;
+        k8s_connection_set_silence(w->connection, K8S_SILENCE_SECONDS * 1000);
+    }
+    if (next[0])
+        memcpy(w->version, next, sizeof next);
+}
+
+static void on_data(void *arg, struct evbuffer *data)
+{
+    struct k8s_watch *w = arg;
+    struct str line;
+    size_t n;
+
+    while (w->note == NOTE_NONE && (n = evbuffer_get_contiguous_space(data)) > 0) {
+        struct str bytes = {(const char *)evbuffer_pullup(data, (ev_ssize_t)n), n};
+        (void)k8s_frame_add(&w->frame, bytes);
+        while (w->note == NOTE_NONE && k8s_frame_next(&w->frame, &line))
+            on_line(w, line);
+        if (w->frame.failed)
+            take_note(w, NOTE_GARBAGE, 0);
+        (void)evbuffer_drain(data, n);
+    }
+}
+
+static void on_head(void *arg, int status)
+{
+    struct k8s_watch *w = arg;
+
+    if (w->step != STEP_WATCHING || status != 200)
+        return;
+    w->opened_ms = k8s_now_ms();
+    k8s_client_note(w->client, &(struct k8s_answer){.status = status, .retry_after_ms = -1});
+    k8s_connection_set_silence(w->connection, w->bookmarks ? K8S_SILENCE_SECONDS * 1000 : FIRST_SILENCE_MS);
+    set_synced(w);
+}
+
+/* ---- asking ---- */
+
+static void send_list(struct k8s_watch *w)
+{
+    struct text path;
+
+    text_init(&path, w->path, sizeof w->path);
+    text_addf(&path, "%s?limit=%d", w->collection, K8S_LIST_LIMIT);
+    if (w->more[0]) {
+        text_add(&path, STR("&continue="));
+        k8s_url_escape(&path, str_of(w->more));
+    } else {
+        w->callbacks.on_list(w->callbacks.arg);
+    }
+    w->step = STEP_LISTING;
+    w->asking = true;
+    k8s_connection_send(w->connection, &(struct k8s_exchange){
+                                           .method = EVHTTP_REQ_GET,
+                                           .path = w->path,
+                                           .connect_ms = k8s_client_count(w->client),
+                                           .deadline_ms = K8S_REQUEST_SECONDS * 1000,
+                                           .most = K8S_MAX_ANSWER,
+                                           .on_answer = on_answer,
+                                           .arg = w,
+                                       });
+}
+
+static void send_watch(struct k8s_watch *w)
+{
+    unsigned seconds =
+        K8S_WATCH_SECONDS_FROM + k8s_random() % (K8S_WATCH_SECONDS_TO - K8S_WATCH_SECONDS_FROM + 1);
+    struct text path;
+
+    text_init(&path, w->path, sizeof w->path);
+    text_addf(&path, "%s?watch=1&allowWatchBookmarks=true&timeoutSeconds=%u&resourceVersion=", w->collection,
+              seconds);
+    k8s_url_escape(&path, str_of(w->version));
+    k8s_frame_reset(&w->frame);
+    w->opened_ms = 0;
+    w->events = 0;
+    w->note = NOTE_NONE;
+    w->step = STEP_WATCHING;
+    w->asking = true;
+    int64_t connect_ms = k8s_client_count(w->client);
+    if (w->broken && connect_ms > K8S_PROBE_CONNECT_MS)
+        connect_ms = K8S_PROBE_CONNECT_MS;
+    w->broken = false;
+    k8s_connection_send(w->connection, &(struct k8s_exchange){
+                                           .method = EVHTTP_REQ_GET,
+                                           .path = w->path,
+                                           .connect_ms = connect_ms,
+                                           .silence_ms = K8S_REQUEST_SECONDS * 1000,
+                                           .most = K8S_MAX_OBJECT,
+                                           .on_head = on_head,
+                                           .on_data = on_data,
+                                           .on_answer = on_answer,
+                                           .arg = w,
+                                       });
+}
+
+static void ask(struct k8s_watch *w)
+{
+    if (!k8s_gate_is_open(k8s_client_gate(w->client))) {
+        w->step = STEP_WAITING;
+        k8s_gate_wait(k8s_client_gate(w->client), &w->waiter);
+    } else if (w->to_watch) {
+        send_watch(w);
+    } else {
+        send_list(w);
+    }
+}
+
+/* ---- answers ---- */
+
+static void begin_page(struct k8s_watch *w, const struct k8s_answer *answer)
+{
+    (void)evbuffer_drain(w->body, evbuffer_get_length(w->body));
+    (void)evbuffer_add_buffer(w->body, answer->body);
+    size_t len = evbuffer_get_length(w->body);
+    const char *bytes = (const char *)evbuffer_pullup(w->body, -1);
+    k8s_page_init(&w->page, (struct str){bytes, bytes ? len : 0});
+    w->step = STEP_HANDING;
+    k8s_timer_set(w->timer, 0);
+}
+
+static void end_page(struct k8s_watch *w, bool valid)
+{
+    struct k8s_member m[] = {{.name = STR("resourceVersion")}, {.name = STR("continue")}};
+
+    valid = valid && w->page.metadata.at && k8s_scan_object(w->page.metadata, m, 2) &&
+            k8s_scan_text(m[0].value, w->version, sizeof w->version);
+    w->more[0] = '\0';
+    if (valid && m[1].value.at)
+        valid = k8s_scan_text(m[1].value, w->more, sizeof w->more);
+    (void)evbuffer_drain(w->body, evbuffer_get_length(w->body));
+    if (!valid) {
+        set_failing(w, "the list is not valid", true);
+        list_again(w, next_backoff(w));
+        return;
+    }
+    if (!w->more[0]) {
+        set_synced(w);
+        w->to_watch = true;
+        w->callbacks.on_synced(w->callbacks.arg);
+    }
+    ask(w);
+}
+
+static int64_t now_us(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+static void hand_over(struct k8s_watch *w)
+{
+    int64_t until_us = now_us() + SLICE_US;
+    struct str item;
+
+    do {
+        switch (k8s_page_next(&w->page, &item)) {
+        case K8S_PAGE_ITEM: w->callbacks.on_object(w->callbacks.arg, K8S_UPSERT, item); break;
+        case K8S_PAGE_END: end_page(w, true); return;
+        case K8S_PAGE_BAD: end_page(w, false); return;
+        }
+    } while (now_us() < until_us);
+    k8s_timer_set(w->timer, 0);
+}
+
+/* 410: what we know of is too old to go on from. At once the first time, so that a compaction costs nothing.
+ */
+static void gone(struct k8s_watch *w)
+{
+    int64_t after_ms = w->relisted ? next_backoff(w) : 0;
+
+    w->relisted = true;
+    list_again(w, after_ms);
+}
+
+/* An answer that is none of the expected. What to do next stays the same, but for a watch that is refused for
+ * good. */
+static void refused(struct k8s_watch *w, const struct k8s_answer *answer)
+{
+    char message[K8S_MESSAGE_TEXT];
+    size_t len = evbuffer_get_length(answer->body);
+    const char *bytes = len ? (const char *)evbuffer_pullup(answer->body, -1) : NULL;
+    int64_t after_ms;
+
+    k8s_status_message(answer->status, (struct str){bytes, bytes ? len : 0}, message);
+    if (answer->status == 404 || answer->status == 403) {
+        set_absent(w, answer->status, message);
+        return;
+    }
+    set_failing(w, message, answer->status != 401);
+    if (answer->retry_after_ms >= 0)
+        after_ms = answer->retry_after_ms < K8S_HOLD_MOST_MS ? answer->retry_after_ms : K8S_HOLD_MOST_MS;
+    else if (answer->status >= 502 && answer->status <= 504)
+        after_ms = k8s_backoff_retry(k8s_random());
+    else
+        after_ms = next_backoff(w);
+    if (w->to_watch && answer->status >= 400 && answer->status < 500 && answer->status != 401 &&
+        answer->status != 429)
+        list_again(w, after_ms);
+    else
+        rest(w, after_ms);
+}
+
+static void on_listed(struct k8s_watch *w, const struct k8s_answer *answer)
+{
+    k8s_client_note(w->client, answer);
+    if (answer->status == 200) {
+        begin_page(w, answer);
+    } else if (answer->status == 0) {
+        set_failing(w, answer->error, false);
+        rest(w, 0);
+    } else if (answer->status == 410 && w->more[0]) {
+        gone(w);
+    } else {
+        refused(w, answer);
+    }
+}
+
+static void on_watched(struct k8s_watch *w, const struct k8s_answer *answer)
+{
+    bool brief = k8s_now_ms() - w->opened_ms < SHORT_WATCH_MS && w->events == 0;
+
+    w->broken = w->opened_ms && answer->status == 0;
+    if (!w->opened_ms)
+        k8s_client_note(w->client, answer);
+    else if (!brief)
+        w->relisted = false;
+    if (w->opened_ms && (answer->status == 0 || answer->status == 200)) {
+        if (brief)
+            set_failing(w, answer->error ? answer->error : "the watch ends at once", true);
+        rest(w, !brief ? 0 : answer->status ? next_backoff(w) : k8s_backoff_retry(k8s_random()));
+    } else if (answer->status == 0) {
+        set_failing(w, answer->error, false);
+        rest(w, 0);
+    } else if (answer->status == 410) {
+        gone(w);
+    } else {
+        refused(w, answer);
+    }
+}
+
+/* The stream said something that ends it. */
+static void on_noted(struct k8s_watch *w)
+{
+    char why[sizeof w->why];
+
+    k8s_connection_close(w->connection);
+    w->asking = false;
+    (void)snprintf(why, sizeof why, "%s", w->note == NOTE_GARBAGE ? "the stream is not valid" : w->why);
+    if (w->note == NOTE_ERROR && w->error_code == 410) {
+        gone(w);
+        return;
+    }
+    set_failing(w, why, true);
+    if (w->note == NOTE_ERROR && (w->error_code == 429 || w->error_code >= 500))
+        rest(w, next_backoff(w));
+    else
+        list_again(w, next_backoff(w));
+}
+
+static void step(struct k8s_watch *w, enum step_input input, const struct k8s_answer *answer)
+{
+    if (input == INPUT_ANSWER)
+        w->asking = false;
+    switch (w->step) {
+    case STEP_RESTING:
+        if (input == INPUT_TIMER)
+            ask(w);
+        break;
+    case STEP_WAITING:
+        if (input == INPUT_TURN && w->to_watch)
+            send_watch(w);
+        else if (input == INPUT_TURN)
+            send_list(w);
+        break;
+    case STEP_LISTING:
+        if (input == INPUT_ANSWER)
+            on_listed(w, answer);
+        break;
+    case STEP_HANDING:
+        if (input == INPUT_TIMER)
+            hand_over(w);
+        break;
+    case STEP_WATCHING:
+        if (w->note != NOTE_NONE)
+            on_noted(w);
+        else if (input == INPUT_ANSWER)
+            on_watched(w, answer);
+        break;
+    }
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    step(arg, INPUT_TIMER, NULL);
+}
+
+static void on_wake(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    step(arg, INPUT_NOTE, NULL);
+}
+
+static void on_turn(void *arg)
+{
+    step(arg, INPUT_TURN, NULL);
+}
+
+static void on_answer(void *arg, const struct k8s_answer *answer)
+{
+    step(arg, INPUT_ANSWER, answer);
+}

@@ -1,0 +1,629 @@
+/* flux-event-store: flags, log lines, wiring, and the turn of the loop.
+ *
+ * One libevent loop hosts the HTTP server, the store's completions and the watches on Runs, so that an event
+ * reaches a waiting Run by function calls:
+ *
+ *   POST -> http/events -> store (queued) -> writer thread commits -> store_dispatch: answer, waiters marked
+ *        -> end of turn: waiters_run -> verdict -> controller -> k8s client PATCH
+ *   watch line -> k8s/watch -> controller_on_object -> waiter added -> end of turn: the same
+ *
+ * Each turn ends in turn_end(): questions are asked, due deadlines are served, and what was appended is
+ * handed to the writer. Callbacks only queue. Only this file reads clocks, argv and signals, and only this
+ * file writes log lines.
+ */
+#include "controller/controller.h"
+#include "http/events.h"
+#include "http/health.h"
+#include "http/server.h"
+#include "k8s/client.h"
+#include "k8s/watch.h"
+#include "store/store.h"
+#include "store/waiters.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NAME "flux-event-store"
+
+enum { EXIT_CONFIG = 2 }; /* a bad flag or file */
+
+#define SHUTDOWN_MS      4500 /* the contract: exit within 5 s */
+#define ASKS_PER_TURN    256  /* questions asked before other work gets its turn */
+#define MAX_WATCHES      (RUN_KINDS * FLAG_LIST_MAX)
+#define TURN_SECONDS_MAX 3600
+
+/* ---- configuration ---- */
+
+struct main_config {
+    const char *log_level;
+    const char *log_format;
+    bool check;
+    bool help;
+    bool version;
+};
+
+static const struct flag main_flags[] = {
+    {"--log-level", "LEVEL", FLAG_STRING, offsetof(struct main_config, log_level), "info",
+     "debug, info, warn or error"},
+    {"--log-format", "FORMAT", FLAG_STRING, offsetof(struct main_config, log_format), "json", "json or text"},
+    {"--check", NULL, FLAG_BOOL, offsetof(struct main_config, check), NULL,
+     "check flags, files and data directory, then exit"},
+    {"--help", NULL, FLAG_BOOL, offsetof(struct main_config, help), NULL, "show this help"},
+    {"--version", NULL, FLAG_BOOL, offsetof(struct main_config, version), NULL, "show the version"},
+    {0},
+};
+
+struct config {
+    struct main_config main;
+    struct store_config store;
+    struct http_config http;
+    struct k8s_config k8s;
+    struct controller_config controller;
+};
+
+struct watch {
+    struct program *program;
+    struct k8s_watch *watch;
+    enum run_kind kind;
+    unsigned scope;
+};
+
+struct program {
+    struct config config;
+    struct reporter reporter;
+    struct event_base *base;
+    struct http_server *server;
+    struct events *events;
+    struct health *health;
+    struct store *store;
+    struct waiters *waiters;
+    struct k8s_client *k8s;
+    struct controller *controller;
+    struct watch watches[MAX_WATCHES];
+    size_t n_watches;
+    struct event *store_event;
+    struct event *wake_event;
+    struct event *signal_events[3];
+    struct event *shutdown_event;
+    bool stopping;
+    bool shutdown_expired;
+    bool questions_left;
+    char runs_why[256]; /* what /readyz says of the Runs */
+};
+
+/* ---- clocks ---- */
+
+static int64_t clock_ms(clockid_t id)
+{
+    struct timespec t;
+    clock_gettime(id, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static int64_t wall_ms(void)
+{
+    return clock_ms(CLOCK_REALTIME);
+}
+
+static struct moment moment_now(void)
+{
+    return (struct moment){.wall_ms = wall_ms(), .mono_ms = clock_ms(CLOCK_BOOTTIME)};
+}
+
+/* ---- log lines ---- */
+
+static const char *const level_names[] = {"debug", "info", "warn", "error"};
+
+struct logger {
+    enum report_level least;
+    bool json;
+};
+
+#define LOG_VALUE 2048 /* longest value in a log line */
+
+/* A value as valid UTF-8 without control characters, however it came from the wire. */
+static struct str log_value(const struct report_field *field, char buffer[static LOG_VALUE])
+{
+    struct text text;
+    text_init(&text, buffer, LOG_VALUE);
+    text_add_clean(&text, field->text);
+    return text_str(&text);
+}
+
+static void log_json(const char *time, const struct report *report)
+{
+    char buffer[LOG_VALUE];
+    json_t *line = json_pack("{s:s, s:s, s:s}", "time", time, "level", level_names[report->level], "msg",
+                             report->sentence);
+
+    for (const struct report_field *f = report->fields; line && f->name; f++) {
+        struct str value = f->is_number ? STR_NONE : log_value(f, buffer);
+        json_object_set_new(line, f->name,
+                            f->is_number ? json_integer(f->number)
+                                         : json_stringn(value.at ? value.at : "", value.len));
+    }
+    char *text = line ? json_dumps(line, JSON_COMPACT) : NULL;
+    (void)fprintf(stderr, "%s\n", text ? text : report->sentence);
+    free(text);
+    json_decref(line);
+}
+
+static void log_text(const char *time, const struct report *report)
+{
+    char buffer[LOG_VALUE];
+
+    (void)fprintf(stderr, "%s %-5s %s", time, level_names[report->level], report->sentence);
+    for (const struct report_field *f = report->fields; f->name; f++) {
+        if (f->is_number)
+            (void)fprintf(stderr, " %s=%lld", f->name, (long long)f->number);
+        else
+            (void)fprintf(stderr, " %s=\"%.*s\"", f->name, STR_ARG(log_value(f, buffer)));
+    }
+    (void)fputc('\n', stderr);
+}
+
+static void on_report(void *arg, const struct report *report)
+{
+    const struct logger *logger = arg;
+    char seconds[TIME_TEXT];
+    char time[TIME_TEXT + 8];
+    int64_t now = wall_ms();
+
+    if (report->level < logger->least)
+        return;
+    time_format(now, seconds);
+    (void)snprintf(time, sizeof time, "%.19s.%03dZ", seconds, (int)(now % 1000));
+    if (logger->json)
+        log_json(time, report);
+    else
+        log_text(time, report);
+}
+
+static bool logger_init(struct logger *logger, const struct main_config *config)
+{
+    for (size_t i = 0; i < sizeof level_names / sizeof *level_names; i++)
+        if (strcmp(config->log_level, level_names[i]) == 0)
+            logger->least = (enum report_level)i;
+    if (strcmp(config->log_level, level_names[logger->least]) != 0) {
+        (void)fprintf(stderr, NAME ": --log-level: \"%s\" is none of debug, info, warn, error\n",
+                      config->log_level);
+        return false;
+    }
+    logger->json = strcmp(config->log_format, "json") == 0;
+    if (!logger->json && strcmp(config->log_format, "text") != 0) {
+        (void)fprintf(stderr, NAME ": --log-format: \"%s\" is neither json nor text\n", config->log_format);
+        return false;
+    }
+    return true;
+}
+
+/* ---- the Kubernetes side: watches and the controller's I/O ---- */
+
+static void on_watch_list(void *arg)
+{
+    struct watch *w = arg;
+    controller_on_list(w->program->controller, w->kind, w->scope);
+}
+
+static void on_watch_object(void *arg, enum k8s_change change, struct str json)
+{
+    struct watch *w = arg;
+    controller_on_object(w->program->controller, w->kind, w->scope, change == K8S_DELETED, json,
+                         moment_now());
+}
+
+static void on_watch_synced(void *arg)
+{
+    struct watch *w = arg;
+    controller_on_synced(w->program->controller, w->kind, w->scope, moment_now());
+}
+
+static void on_watch_absent(void *arg)
+{
+    struct watch *w = arg;
+    controller_on_absent(w->program->controller, w->kind, w->scope);
+}
+
+static void on_k8s_reply(void *arg, uint64_t token, const struct k8s_reply *reply)
+{
+    struct program *p = arg;
+    controller_on_reply(p->controller, token, reply->status, reply->retry_after_ms, reply->body,
+                        moment_now());
+}
+
+static bool io_patch(void *arg, uint64_t token, const char *path, struct str body, bool urgent)
+{
+    struct program *p = arg;
+    return k8s_request(p->k8s, K8S_PATCH, path, body, urgent, on_k8s_reply, p, token);
+}
+
+static bool io_get(void *arg, uint64_t token, const char *path)
+{
+    struct program *p = arg;
+    return k8s_request(p->k8s, K8S_GET, path, STR_NONE, true, on_k8s_reply, p, token);
+}
+
+static void io_create_event(void *arg, const char *path, struct str body)
+{
+    struct program *p = arg;
+    k8s_request(p->k8s, K8S_CREATE, path, body, false, NULL, NULL, 0);
+}
+
+static void io_wake_at(void *arg, int64_t mono_ms)
+{
+    struct program *p = arg;
+    int64_t in_ms = mono_ms - moment_now().mono_ms;
+
+    if (mono_ms == INT64_MAX) {
+        event_del(p->wake_event);
+        return;
+    }
+    if (in_ms < 0)
+        in_ms = 0;
+    if (in_ms > TURN_SECONDS_MAX * INT64_C(1000))
+        in_ms = TURN_SECONDS_MAX * INT64_C(1000);
+    event_add(p->wake_event, &(struct timeval){.tv_sec = in_ms / 1000, .tv_usec = in_ms % 1000 * 1000});
+}
+
+static bool watch_start(struct program *p, enum run_kind kind, const char *namespace)
+{
+    const struct run_kind_name *name = run_kind_name(kind);
+    struct watch *w = &p->watches[p->n_watches];
+    const struct k8s_watch_callbacks callbacks = {on_watch_list, on_watch_object, on_watch_synced,
+                                                  on_watch_absent, w};
+    char path[512];
+
+    int n = namespace
+                ? snprintf(path, sizeof path, "%s/namespaces/%s/%s", name->prefix, namespace, name->plural)
+                : snprintf(path, sizeof path, "%s/%s", name->prefix, name->plural);
+    if (n < 0 || (size_t)n >= sizeof path)
+        return false;
+    *w = (struct watch){.program = p, .kind = kind, .scope = (unsigned)p->n_watches};
+    w->watch = k8s_watch_new(p->k8s, path, &callbacks);
+    if (!w->watch)
+        return false;
+    p->n_watches++;
+    return true;
+}
+
+static bool watches_start(struct program *p)
+{
+    const struct flag_list *namespaces = &p->config.k8s.namespaces;
+
+    for (int kind = 0; kind < RUN_KINDS; kind++) {
+        if (namespaces->n == 0 && !watch_start(p, (enum run_kind)kind, NULL))
+            return false;
+        for (size_t i = 0; i < namespaces->n; i++)
+            if (!watch_start(p, (enum run_kind)kind, namespaces->values[i]))
+                return false;
+    }
+    return true;
+}
+
+/* ---- readiness ---- */
+
+static bool store_part(void *arg, const char **ret_why)
+{
+    struct program *p = arg;
+
+    *ret_why = p->stopping ? "shutting down" : "the store is being opened";
+    return !p->stopping && p->store && store_ready(p->store, ret_why);
+}
+
+/* Ready when each collection is either in step or known to be absent, and at least one is in step. */
+static bool runs_part(void *arg, const char **ret_why)
+{
+    struct program *p = arg;
+    bool synced = false;
+    bool failing = false;
+
+    if (!k8s_client_reachable(p->k8s, ret_why))
+        return false;
+    *ret_why = "neither runs nor customruns of tekton.dev are served; looking again every 30 s";
+    for (size_t i = 0; i < p->n_watches; i++) {
+        const char *why = NULL;
+        enum k8s_watch_state state = k8s_watch_state(p->watches[i].watch, &why);
+        synced |= state == K8S_WATCH_SYNCED;
+        if (state == K8S_WATCH_STARTING || state == K8S_WATCH_FAILING) {
+            failing = true;
+            (void)snprintf(p->runs_why, sizeof p->runs_why, "%s: %s",
+                           run_kind_name(p->watches[i].kind)->plural, why ? why : "being listed");
+            *ret_why = p->runs_why;
+        }
+    }
+    return synced && !failing;
+}
+
+/* ---- the loop ---- */
+
+static void on_store(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    store_dispatch(((struct program *)arg)->store);
+}
+
+/* The turn's end does the work; waking up is all that is needed. */
+static void on_wake(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    (void)arg;
+}
+
+static void on_shutdown_time(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    ((struct program *)arg)->shutdown_expired = true;
+}
+
+static void on_stop_signal(evutil_socket_t number, short what, void *arg)
+{
+    struct program *p = arg;
+    (void)what;
+
+    if (p->stopping)
+        return;
+    p->stopping = true;
+    REPORT(&p->reporter, REPORT_INFO, "stopping", FIELD_INT("signal", number));
+    http_server_stop_accepting(p->server);
+    event_add(p->shutdown_event,
+              &(struct timeval){.tv_sec = SHUTDOWN_MS / 1000, .tv_usec = SHUTDOWN_MS % 1000 * 1000});
+}
+
+static void on_reload_signal(evutil_socket_t number, short what, void *arg)
+{
+    struct program *p = arg;
+    (void)number;
+    (void)what;
+
+    if (p->k8s)
+        k8s_client_reload(p->k8s);
+    REPORT(&p->reporter, REPORT_INFO, "files read again", FIELD_TEXT("signal", "SIGHUP"));
+}
+
+static void turn_end(struct program *p)
+{
+    struct moment now = moment_now();
+
+    if (p->controller)
+        controller_set_moment(p->controller, now);
+    p->questions_left = waiters_run(p->waiters, now.wall_ms, ASKS_PER_TURN);
+    if (p->controller)
+        controller_tick(p->controller, now);
+    store_flush(p->store);
+}
+
+static bool drained(const struct program *p)
+{
+    return http_server_pending(p->server) == 0 && !store_pending(p->store) &&
+           (!p->controller || controller_pending(p->controller) == 0) &&
+           (!p->k8s || k8s_client_pending(p->k8s) == 0);
+}
+
+static int loop(struct program *p)
+{
+    while (!p->stopping || (!drained(p) && !p->shutdown_expired)) {
+        if (event_base_loop(p->base, EVLOOP_ONCE | (p->questions_left ? EVLOOP_NONBLOCK : 0)) < 0) {
+            REPORT(&p->reporter, REPORT_ERROR, "the event loop failed", FIELD_TEXT("error", strerror(errno)));
+            return EXIT_FAILURE;
+        }
+        turn_end(p);
+        if (store_dead(p->store)) {
+            REPORT(&p->reporter, REPORT_ERROR, "the store failed; ending, so that a restart opens it afresh",
+                   FIELD_TEXT("error", store_errmsg(p->store)));
+            return EXIT_FAILURE;
+        }
+    }
+    REPORT(&p->reporter, REPORT_INFO, "stopped", FIELD_INT("unanswered", http_server_pending(p->server)));
+    return EXIT_SUCCESS;
+}
+
+/* ---- setting up and taking down ---- */
+
+static int config_error(const char *sentence)
+{
+    (void)fprintf(stderr, NAME ": %s\n", sentence);
+    return EXIT_CONFIG;
+}
+
+static bool events_init(struct program *p)
+{
+    static const int stop_signals[] = {SIGTERM, SIGINT};
+
+    p->base = event_base_new();
+    if (!p->base)
+        return false;
+    for (size_t i = 0; i < 2; i++)
+        p->signal_events[i] = evsignal_new(p->base, stop_signals[i], on_stop_signal, p);
+    p->signal_events[2] = evsignal_new(p->base, SIGHUP, on_reload_signal, p);
+    p->wake_event = evtimer_new(p->base, on_wake, p);
+    p->shutdown_event = evtimer_new(p->base, on_shutdown_time, p);
+    for (size_t i = 0; i < 3; i++)
+        if (!p->signal_events[i] || event_add(p->signal_events[i], NULL) != 0)
+            return false;
+    return p->wake_event && p->shutdown_event;
+}
+
+static int http_init(struct program *p)
+{
+    char err[HTTP_ERROR];
+
+    p->server = http_server_new(p->base, &p->config.http, &p->reporter, err);
+    if (!p->server)
+        return config_error(err);
+    p->events = events_new(p->server, wall_ms, &p->reporter);
+    p->health = health_new(p->server);
+    if (!p->events || !p->health || !health_add(p->health, "store", true, store_part, p))
+        return config_error("out of memory");
+    return 0;
+}
+
+static int store_init(struct program *p)
+{
+    char err[STORE_ERROR];
+
+    p->store = store_open(&p->config.store, &p->reporter, err);
+    if (!p->store)
+        return config_error(err);
+    p->waiters = waiters_new(p->store);
+    p->store_event = event_new(p->base, store_fd(p->store), EV_READ | EV_PERSIST, on_store, p);
+    if (!p->waiters || !p->store_event || event_add(p->store_event, NULL) != 0)
+        return config_error("out of memory");
+    if (p->events)
+        events_set_store(p->events, p->store);
+    return 0;
+}
+
+static int k8s_init(struct program *p)
+{
+    const struct controller_io io = {p, io_patch, io_get, io_create_event, io_wake_at};
+    char err[K8S_ERROR > CONTROLLER_ERROR ? K8S_ERROR : CONTROLLER_ERROR];
+
+    if (p->config.k8s.disabled)
+        return 0;
+    p->k8s = k8s_client_new(p->base, &p->config.k8s, &p->reporter, err);
+    if (!p->k8s)
+        return config_error(err);
+    p->controller = controller_new(&p->config.controller, p->waiters, &io, &p->reporter, err);
+    if (!p->controller)
+        return config_error(err);
+    if (p->config.main.check)
+        return 0;
+    if (!watches_start(p) || !health_add(p->health, "runs", false, runs_part, p))
+        return config_error("out of memory");
+    return 0;
+}
+
+/* What reports to another part goes first; the store before those that its close still completes. */
+static void program_free(struct program *p)
+{
+    for (size_t i = 0; i < p->n_watches; i++)
+        k8s_watch_free(p->watches[i].watch);
+    k8s_client_free(p->k8s);
+    if (p->store_event)
+        event_free(p->store_event);
+    controller_free(p->controller);
+    waiters_free(p->waiters);
+    store_close(p->store);
+    events_free(p->events);
+    health_free(p->health);
+    http_server_free(p->server);
+    for (size_t i = 0; i < 3; i++)
+        if (p->signal_events[i])
+            event_free(p->signal_events[i]);
+    if (p->wake_event)
+        event_free(p->wake_event);
+    if (p->shutdown_event)
+        event_free(p->shutdown_event);
+    if (p->base)
+        event_base_free(p->base);
+}
+
+/* Connections are descriptors: take what the hard limit allows. Failing leaves the soft limit, which is no
+ * error. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static int serve(struct program *p)
+{
+    int status;
+
+    raise_descriptor_limit();
+    signal(SIGPIPE, SIG_IGN);
+    if (!events_init(p))
+        return config_error("the event loop could not be set up");
+    /* The socket first: a client that comes while the store opens waits instead of being refused. A check binds
+     * nothing, so that it can be made beside a server that runs. */
+    if (!p->config.main.check && (status = http_init(p)) != 0)
+        return status;
+    if ((status = store_init(p)) != 0 || (status = k8s_init(p)) != 0)
+        return status;
+    if (p->config.main.check) {
+        (void)puts("ok");
+        return EXIT_SUCCESS;
+    }
+    for (size_t i = 0; http_server_address(p->server, i); i++)
+        REPORT(&p->reporter, REPORT_INFO, "listening",
+               FIELD_TEXT("address", http_server_address(p->server, i)));
+    struct store_stats stats;
+    store_get_stats(p->store, &stats);
+    REPORT(&p->reporter, REPORT_INFO, "started", FIELD_TEXT("version", FES_VERSION),
+           FIELD_TEXT("dataDir", p->config.store.dir), FIELD_INT("records", stats.records),
+           FIELD_TEXT("runs", p->k8s ? "watched" : "off (--no-kube)"));
+    return loop(p);
+}
+
+static void help_section(const struct flag *flags)
+{
+    for (const struct flag *flag = flags; flag->name; flag++) {
+        char left[64];
+        (void)snprintf(left, sizeof left, "%s%s%s", flag->name, flag->argument ? " " : "",
+                       flag->argument ? flag->argument : "");
+        (void)printf("  %-32s %s%s%s%s\n", left, flag->help, flag->preset ? " [" : "",
+                     flag->preset ? flag->preset : "", flag->preset ? "]" : "");
+    }
+}
+
+static void help(const struct flag_section *sections, size_t n)
+{
+    (void)puts("Usage: " NAME " [serve] [flags]\n\n"
+               "Keeps what Flux says, durably, and finishes the Tekton Runs and CustomRuns of kind\n"
+               "FluxDeploymentWait that wait for a revision.\n\n"
+               "In a pod no flag is needed. Outside: kubectl proxy, and --kube-api http://127.0.0.1:8001,\n"
+               "or --no-kube for the event store alone.\n");
+    for (size_t i = 0; i < n; i++)
+        help_section(sections[i].flags);
+}
+
+int main(int argc, char *argv[])
+{
+    static struct program program; /* zeroed; too large for comfort on a stack */
+    struct config *config = &program.config;
+    const struct flag_section sections[] = {
+        {http_flags, &config->http}, {store_flags, &config->store},
+        {k8s_flags, &config->k8s},   {controller_flags, &config->controller},
+        {main_flags, &config->main},
+    };
+    const size_t n_sections = sizeof sections / sizeof *sections;
+    const char *words[1];
+    size_t n_words = 0;
+    char err[FLAG_ERROR];
+    struct logger logger = {.least = REPORT_DEBUG};
+
+    if (!flags_parse(sections, n_sections, argc, argv, words, 1, &n_words, err))
+        return config_error(err);
+    if (config->main.help) {
+        help(sections, n_sections);
+        return EXIT_SUCCESS;
+    }
+    if (config->main.version) {
+        (void)puts(NAME " " FES_VERSION);
+        return EXIT_SUCCESS;
+    }
+    if (n_words == 1 && strcmp(words[0], "serve") != 0) {
+        (void)fprintf(stderr, NAME ": %s: no such command; the only one is serve, see --help\n", words[0]);
+        return EXIT_CONFIG;
+    }
+    if (!logger_init(&logger, &config->main))
+        return EXIT_CONFIG;
+    program.reporter = (struct reporter){on_report, &logger};
+    int status = serve(&program);
+    program_free(&program);
+    return status;
+}

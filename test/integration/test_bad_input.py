@@ -1,0 +1,174 @@
+"""Bad input of every kind: a clear line that names the thing, the right status or exit code, nothing lost."""
+
+import os
+import socket
+import subprocess
+import time
+
+import pytest
+
+import fes
+from fes import wait_until
+
+
+def run(*flags, env=None):
+    done = subprocess.run([fes.SERVER_BINARY, *flags], capture_output=True, text=True, timeout=fes.DEADLINE,
+                          env={**os.environ, **(env or {})})
+    assert done.stderr.count("\n") == (1 if done.returncode else 0), done.stderr
+    return done
+
+
+@pytest.mark.parametrize("body,names", [
+    (b"", "JSON"),
+    (b"{", "JSON"),
+    (b"[]", "object"),
+    (b'"x"', "object"),
+    (b'{"reason":5}', "reason"),
+    (b'{"metadata":{"revision":5}}', "metadata.revision"),
+    (b'{"metadata":[]}', "metadata"),
+    (b'{"involvedObject":"x"}', "involvedObject"),
+    (b'{"involvedObject":{"name":[]}}', "involvedObject.name"),
+    (b"[" * 100000, "nested"),
+])
+def test_bad_event_is_400_and_named(make_server, body, names):
+    server = make_server()
+    answer = server.post(body)
+    assert answer.status == 400 and names in answer.json()["error"], answer
+    assert "\n" not in answer.json()["error"]
+    assert server.get("/events").json() == []
+    assert server.post({"reason": "fine"}).status == 200
+
+
+@pytest.mark.parametrize("method,path,status", [
+    ("GET", "/nope", 404), ("POST", "/", 404), ("GET", "/events/x", 400), ("GET", "/events/99", 404),
+    ("DELETE", "/events", 405), ("PUT", "/events/1", 405), ("POST", "/healthz", 405), ("BREW", "/events", 405),
+    ("GET", "/events?nope=1", 400), ("GET", "/events?limit=0", 400), ("GET", "/events?limit=1001", 400),
+    ("GET", "/events?kind=a&kind=b", 400), ("GET", "/events?since=yesterday", 400), ("GET", "/events?order=up", 400),
+    ("GET", "/events?after=-1", 400), ("GET", "/events?name=%zz", 400),
+])
+def test_bad_request(make_server, method, path, status):
+    server = make_server()
+    answer = server.request(method, path)
+    assert answer.status == status, answer
+    assert answer.headers["Content-Type"] == "application/json" and answer.json()["error"]
+    if status == 405:
+        assert "GET" in answer.headers["Allow"]
+    assert server.get("/healthz").status == 200
+
+
+def test_a_body_over_4_mib_is_refused_before_it_is_read(make_server):
+    server = make_server()
+    with server.socket() as client:
+        client.sendall(b"POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 5242880\r\n\r\n")
+        answer = client.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 413 ") and b'{"error":' in answer, answer
+    with server.socket() as client:
+        client.sendall(b"POST /events HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+        assert client.recv(4096).startswith(b"HTTP/1.1 411 ")
+    body = b'{"message":"' + b"x" * ((4 << 20) - 14) + b'"}'
+    assert server.post(body).status == 200, "4 MiB exactly is allowed"
+
+
+@pytest.mark.parametrize("flags,names", [
+    (["--nope"], "--nope"), (["--listen"], "--listen"), (["--listen", "nonsense", "--no-kube"], "nonsense"),
+    (["--default-timeout", "soon"], "--default-timeout"), (["--log-level", "loud", "--no-kube"], "--log-level"),
+    (["--ref", "noslash", "--kube-api", "http://127.0.0.1:1"], "--ref"), (["frobnicate"], "frobnicate"), ([], "--kube-api"),
+    (["--kube-api", "ftp://x"], "ftp://x"),
+    (["--kube-api", "https://127.0.0.1:1", "--kube-ca-file", "/nonexistent/ca.crt"], "/nonexistent/ca.crt"),
+    (["--kube-api", "https://127.0.0.1:1", "--kube-token-file", "/nonexistent/token"], "/nonexistent/token"),
+])
+def test_bad_flag_is_exit_2_and_named(tmp_path, flags, names):
+    env = {"KUBERNETES_SERVICE_HOST": "", "KUBERNETES_SERVICE_PORT": ""}
+    listen = [] if "--listen" in flags else ["--listen", "127.0.0.1:0"]
+    done = run("--data-dir", str(tmp_path / "data"), *listen, *flags, env=env)
+    assert done.returncode == 2 and names in done.stderr, done
+    assert done.stderr.startswith("flux-event-store: ")
+
+
+def test_help_version_and_check(tmp_path):
+    assert "--data-dir" in run("--help").stdout and "--kube-api" in run("--help").stdout
+    assert run("--version").stdout.startswith("flux-event-store ")
+    assert run("--check", "--no-kube", "--data-dir", str(tmp_path / "d")).stdout == "ok\n"
+
+
+def test_unwritable_data_directory(tmp_path):
+    done = run("--no-kube", "--listen", "127.0.0.1:0", "--data-dir", "/proc/no-such-place")
+    assert done.returncode == 2 and "/proc/no-such-place" in done.stderr, done
+
+
+def test_port_in_use(make_server, tmp_path):
+    server = make_server()
+    done = run("--no-kube", "--listen", f"127.0.0.1:{server.port}", "--data-dir", str(tmp_path / "d"))
+    assert done.returncode == 2 and f"127.0.0.1:{server.port}" in done.stderr, done
+
+
+def runs_part(server):
+    return server.get("/readyz").json()["runs"]
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def check_degraded(server, words):
+    """Events are stored, the Runs' part says why it is not ready, one log line says it, and nothing spins."""
+    def told():
+        part = runs_part(server)
+        return part if not part["ready"] and any(word in str(part) for word in words) else None
+    wait_until(told, what=f"/readyz tells one of {words}")
+    assert server.get("/readyz").status == 200, "the API server never takes the event endpoint out of the Service"
+    assert server.post({"reason": "stored all the same"}).status == 200
+    def lines():
+        return [line for line in server.logs(since_start=True) if any(word in str(line) for word in words)]
+    wait_until(lines, what=f"a log line with one of {words}")
+    before, cpu = time.monotonic(), cpu_seconds(server.process.child.pid)
+    wait_until(lambda: time.monotonic() - before > 2, what="two seconds of this")
+    assert cpu_seconds(server.process.child.pid) - cpu < 0.5, "a busy loop"
+    assert len(lines()) <= 3, lines()
+
+
+def test_wrong_ca(fake, make_server):
+    server = make_server("--kube-ca-file", fake.other_ca_file, fake=fake)
+    check_degraded(server, ["certificate verify failed", "self-signed", "self signed", "unable to get local issuer"])
+    assert fake.log() == [], "a request was sent to a server that was not verified"
+
+
+@pytest.mark.parametrize("flag", ["--wrong-san", "--expired"])
+def test_wrong_certificate(make_fake, make_server, flag):
+    fake = make_fake(flag)
+    server = make_server(fake=fake)
+    check_degraded(server, ["certificate", "mismatch"])
+    assert fake.log() == [], "a request was sent to a server that was not verified"
+
+
+def test_expired_token_and_its_replacement(fake, make_server, tmp_path):
+    token = tmp_path / "token"
+    token.write_text("0utdated-s3cret")
+    server = make_server("--kube-token-file", str(token), fake=fake)
+    check_degraded(server, [str(token), "401", "Unauthorized"])
+    assert "0utdated-s3cret" not in server.process.stderr(), "a secret in the log"
+    token.write_text(fake.token())
+    wait_until(lambda: runs_part(server)["ready"], deadline=40, what="the new token is used")
+
+
+def test_api_server_that_is_not_there(make_server, make_fake):
+    with socket.socket() as placeholder:
+        placeholder.bind(("127.0.0.1", 0))
+        port = placeholder.getsockname()[1]
+    fake = make_fake("--plain")
+    server = make_server("--kube-api", f"http://127.0.0.1:{port}", fake=fake)
+    check_degraded(server, ["refused"])
+
+
+def test_malformed_runs_do_not_stop_the_others(fake, server):
+    fake.create("customruns", "no-params", {"customRef": {"apiVersion": fes.V1, "kind": "FluxDeploymentWait"}})
+    fake.create("customruns", "bad-params", {"customRef": {"apiVersion": fes.V1, "kind": "FluxDeploymentWait"},
+                                             "params": {"revision": "a"}})
+    fake.create("customruns", "bad-ref", {"customRef": "FluxDeploymentWait"})
+    fake.create("customruns", "nothing", {})
+    fake.create_customrun("fine", "r")
+    fake.wait_condition("customruns", "fine", "Unknown", "Waiting")
+    fake.wait_condition("customruns", "no-params", "False", "UnexpectedParams")
+    assert not fake.condition("customruns", "nothing")

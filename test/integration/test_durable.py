@@ -1,0 +1,130 @@
+"""What is acknowledged is on disk, and what is on disk comes back."""
+
+import concurrent.futures
+import json
+import os
+import select
+import subprocess
+
+import pytest
+
+import fes
+from fes import ROOT, golden, wait_until
+
+GOLDEN = sorted(name for name in os.listdir(os.path.join(ROOT, "test/golden/flux")) if name.endswith(".json"))
+PLAIN_BINARY = os.path.join(ROOT, "build/flux-event-store")
+HOLD_LIBRARY = os.path.join(ROOT, "build/test/hold_sync.so")
+
+
+def test_no_answer_before_the_commit_returned(make_server, tmp_path, monkeypatch):
+    """Holds fdatasync() back under the real binary: as long as it is held there is no answer and no record."""
+    monkeypatch.setattr(fes, "SERVER_BINARY", PLAIN_BINARY)  # LD_PRELOAD and ASan do not mix
+    hold = tmp_path / "hold"
+    server = make_server(env={"LD_PRELOAD": HOLD_LIBRARY, "FES_HOLD": str(hold)})
+    hold.touch()
+    body = golden("01-ks-success.json")
+    with server.socket() as client:
+        client.sendall(b"POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        wait_until(lambda: os.path.exists(f"{hold}.held"), what="the commit is held in fdatasync")
+        # The loop goes on meanwhile: several round trips fit in, and none shows the event.
+        for _ in range(20):
+            assert server.get("/healthz").status == 200
+            assert server.get("/events/1").status == 404
+            assert server.get("/events").json() == []
+        readable, _, _ = select.select([client], [], [], 0.2)
+        assert not readable, f"answered before the commit returned: {client.recv(4096)!r}"
+        hold.unlink()
+        answer = client.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 200 ") and b'{"id":"1"}' in answer, answer
+    assert server.get("/events/1").status == 200
+
+
+def test_every_golden_event_is_given_back(make_server):
+    server = make_server()
+    for i, name in enumerate(GOLDEN, 1):
+        answer = server.post(golden(name))
+        assert (answer.status, answer.json()) == (200, {"id": str(i)}), f"{name}: {answer}"
+    server.kill9()
+    server.restart()
+    for i, name in enumerate(GOLDEN, 1):
+        raw = server.get(f"/events/{i}", headers={"Accept": "application/octet-stream"})
+        assert raw.body == golden(name), name
+        record = server.get(f"/events/{i}").json()
+        sent = json.loads(golden(name))
+        assert record["id"] == str(i) and record["count"] == 1 and record["via"] == "webhook"
+        for member, value in sent.items():
+            if member == "metadata" and name == "23-prefixed-keys-direct.json":
+                value = {"revision": value["kustomize.toolkit.fluxcd.io/revision"]}
+            assert record[member] == value, f"{name}: {member}"
+
+
+def test_a_repeated_delivery_has_the_same_id(make_server):
+    server = make_server()
+    first = server.post(golden("01-ks-success.json")).json()["id"]
+    second = server.post(golden("04-ks-build-failed.json")).json()["id"]
+    assert server.post(golden("01-ks-success.json")).json()["id"] == first
+    assert second != first
+    server.restart()
+    assert server.post(golden("01-ks-success.json")).json()["id"] == first
+    assert len(server.get("/events").json()) == 2
+
+
+def test_curl_may_say_fail_succeed_fail(make_server):
+    server = make_server()
+    bodies = [json.dumps({"metadata": {"revision": "a"}, "timestamp": "0001-01-01T00:01:00Z", "reason": reason})
+              for reason in ("BuildFailed", "ReconciliationSucceeded", "BuildFailed")]
+    assert [server.post(body).json()["id"] for body in bodies] == ["1", "2", "3"]
+    assert server.post(bodies[2]).json()["id"] == "3", "byte-equal to the newest of its object"
+
+
+def test_kill_under_load_loses_nothing_acknowledged(make_server):
+    server = make_server()
+
+    def send(i):
+        acknowledged = []
+        try:
+            for j in range(1000):
+                body = json.dumps({"metadata": {"revision": f"{i}-{j}"}, "reason": "ReconciliationSucceeded"})
+                answer = server.post(body)
+                if answer.status == 200:
+                    acknowledged.append((answer.json()["id"], f"{i}-{j}"))
+        except OSError:
+            pass
+        return acknowledged
+
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        futures = [pool.submit(send, i) for i in range(16)]
+        wait_until(lambda: len(server.get("/events?limit=1000").json()) > 200, what="200 stored")
+        server.kill9()
+        acknowledged = [pair for future in futures for pair in future.result()]
+    server.restart()
+    stored, after = {}, 0
+    while page := server.get(f"/events?limit=1000&after={after}").json():
+        stored.update({record["id"]: record["metadata"]["revision"] for record in page})
+        after = page[-1]["id"]
+    assert len(acknowledged) >= 200
+    for identity, revision in acknowledged:
+        assert stored.get(identity) == revision, f"acknowledged and lost: {identity} {revision}"
+    assert sorted(map(int, stored)) == list(range(1, len(stored) + 1)), "the sequence has a gap"
+
+
+def test_second_process_is_refused(make_server):
+    server = make_server()
+    second = subprocess.run([fes.SERVER_BINARY, "--no-kube", "--listen", "127.0.0.1:0", "--data-dir", server.data_dir],
+                            capture_output=True, text=True, timeout=fes.DEADLINE)
+    assert second.returncode == 2 and second.stderr.count("\n") == 1, second
+    assert server.data_dir in second.stderr and str(server.process.child.pid) in second.stderr, second.stderr
+    assert server.post({"reason": "x"}).status == 200
+
+
+@pytest.mark.parametrize("make_dir", ["file", "newer"])
+def test_a_data_directory_that_cannot_be_used(make_server, tmp_path, make_dir):
+    data = tmp_path / "data"
+    if make_dir == "file":
+        data.write_text("no directory")
+    else:
+        data.mkdir()
+        (data / "data.mdb").write_bytes(b"garbage" * 4096)
+    done = subprocess.run([fes.SERVER_BINARY, "--no-kube", "--listen", "127.0.0.1:0", "--data-dir", str(data)],
+                          capture_output=True, text=True, timeout=fes.DEADLINE)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and str(data) in done.stderr, done

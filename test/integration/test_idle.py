@@ -1,0 +1,33 @@
+"""Nothing polls: sixty idle seconds with both CRDs served."""
+
+import os
+import time
+
+from fes import wait_until
+
+IDLE_SECONDS = 60
+
+
+def wakeups(pid):
+    """Voluntary context switches of all threads: each is a time somebody went to sleep again."""
+    total = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/status", encoding="ascii") as file:
+            total += int(next(line for line in file if line.startswith("voluntary_ctxt_switches")).split()[1])
+    return total
+
+
+def test_idle(fake, server):
+    fake.create_customrun("waits", "r")
+    fake.create_run("waits", "r")
+    for resource in ("runs", "customruns"):
+        fake.wait_condition(resource, "waits", "Unknown", "Waiting")
+    wait_until(lambda: len(fake.list("events", namespace="default")["items"]) == 2, what="both Events were created")
+    fake.clear_log()
+    pid = server.process.child.pid
+    before, start = wakeups(pid), time.monotonic()
+    wait_until(lambda: time.monotonic() - start > IDLE_SECONDS, deadline=IDLE_SECONDS + 10, what="idle time")
+    woken = wakeups(pid) - before
+    ours = [r for r in fake.log() if r["userAgent"].startswith("flux-event-store")]
+    assert ours == [], "a request was made while there was nothing to do"
+    assert woken <= IDLE_SECONDS, f"woke {woken} times in {IDLE_SECONDS} s"

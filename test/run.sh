@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Runs the test programs named in "$1" (unit, ASan), "$2" (TSan) and "$3" (fuzz replays), then the hardening check and
+# the integration tests, and closes with one line: N passed, N failed.
+set -uo pipefail
+
+passed=0
+failed=0
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:strict_string_checks=1
+export UBSAN_OPTIONS=print_stacktrace=1
+export TSAN_OPTIONS=halt_on_error=1
+
+# tap NAME COMMAND...: counts its "ok" and "not ok" lines; a crash, a time-out or silence is a failure of its own.
+tap() {
+  local name=$1 status ok bad
+  shift
+  timeout 300 "$@" >"$log" 2>&1
+  status=$?
+  ok=$(grep -c '^ok ' "$log")
+  bad=$(grep -c '^not ok ' "$log")
+  if [ "$bad" -eq 0 ] && { [ "$status" -ne 0 ] || [ "$ok" -eq 0 ]; }; then
+    bad=1
+    echo "not ok - $name: exit code $status after $ok tests" >>"$log"
+  fi
+  passed=$((passed + ok))
+  failed=$((failed + bad))
+  if [ "$bad" -gt 0 ]; then
+    echo "== $name"
+    cat "$log"
+  else
+    echo "   $name: $ok ok"
+  fi
+}
+
+for program in $1; do tap "${program##*/}" "$program"; done
+for program in $2; do tap "${program##*/} (TSan)" "$program"; done
+for program in $3; do tap "${program##*/} (corpus)" "$program"; done
+tap hardening test/hardening.sh build/flux-event-store
+
+# Integration runs the instrumented binary, so that a leak or a bad access there fails a test too.
+junit=$(mktemp)
+FES_BINARY=${FES_BINARY:-build/asan/flux-event-store} FES_FAKE=build/test/fake-apiserver \
+  timeout 900 /usr/bin/python3 -m pytest -q -p no:cacheprovider --junitxml="$junit" test/integration
+status=$?
+counts=$(sed -n 's/.*<testsuite [^>]*errors="\([0-9]*\)" failures="\([0-9]*\)" skipped="\([0-9]*\)" tests="\([0-9]*\)".*/\1 \2 \3 \4/p' "$junit")
+rm -f "$junit"
+read -r errors failures skipped tests <<<"${counts:-1 0 0 1}"
+passed=$((passed + tests - errors - failures - skipped))
+failed=$((failed + errors + failures))
+[ "$status" -eq 0 ] || [ $((errors + failures)) -gt 0 ] || failed=$((failed + 1))
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

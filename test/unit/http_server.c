@@ -1,0 +1,516 @@
+/* The server: routes, methods, answers that come later or too late, clients that leave, the end, listeners.
+ */
+#include "http_test.h"
+
+#include "http/health.h"
+#include "http/pending_priv.h"
+
+#include <sys/resource.h>
+
+#define H "Host: x\r\n"
+
+struct app {
+    struct rig rig;
+    uint64_t held[8]; /* ids whose answer waits */
+    size_t n_held;
+    char seen[512];
+    size_t body_len;
+};
+
+static void on_echo(void *arg, struct http_request *r)
+{
+    struct app *app = arg;
+    struct text text;
+    const struct http_param *params;
+    size_t n;
+    char err[HTTP_ERROR];
+
+    text_init(&text, app->seen, sizeof app->seen);
+    text_addf(&text, "segment=%.*s a=%.*s", STR_ARG(http_request_segment(r)),
+              STR_ARG(http_request_header(r, "A")));
+    if (!http_request_params(r, &params, &n, err)) {
+        http_reply_error(app->rig.server, http_request_id(r), 400, "%s", err);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        text_addf(&text, " %.*s=%.*s", STR_ARG(params[i].name), STR_ARG(params[i].value));
+    struct http_reply reply = {
+        .status = 200, .type = "text/plain", .body = text_str(&text), .link = "</x>; rel=\"next\""};
+    http_reply(app->rig.server, http_request_id(r), &reply);
+}
+
+static void on_hold(void *arg, struct http_request *r)
+{
+    struct app *app = arg;
+    app->body_len = http_request_body(r).len;
+    if (app->n_held < 8)
+        app->held[app->n_held++] = http_request_id(r);
+}
+
+static void on_post(void *arg, struct http_request *r)
+{
+    struct app *app = arg;
+    struct http_reply reply = {.status = 200, .body = http_request_body(r)};
+    http_reply(app->rig.server, http_request_id(r), &reply);
+}
+
+static void start(struct app *app, const struct guard_limits *limits)
+{
+    memset(app, 0, sizeof *app);
+    rig_start(&app->rig, limits);
+    struct http_server *s = app->rig.server;
+    CHECK(http_route(s, "GET", "/echo", on_echo, app));
+    CHECK(http_route(s, "GET", "/echo/{id}", on_echo, app));
+    CHECK(http_route(s, "POST", "/both", on_post, app));
+    CHECK(http_route(s, "GET", "/both", on_echo, app));
+    CHECK(http_route(s, "POST", "/post", on_post, app));
+    CHECK(http_route(s, "POST", "/hold", on_hold, app));
+    CHECK(http_route(s, "GET", "/hold", on_hold, app));
+}
+
+static void answer(struct app *app, uint64_t id)
+{
+    struct http_reply reply = {.status = 200, .body = STR("{\"late\":true}")};
+    http_reply(app->rig.server, id, &reply);
+}
+
+static void test_routes(void)
+{
+    static const struct {
+        const char *request;
+        int status;
+        const char *has;
+    } rows[] = {
+        {"GET /echo", 200, "\r\n\r\nsegment= a=v"},
+        {"GET /echo?x=1&y=%2Fa%20b+c&&z", 200, "\r\n\r\nsegment= a=v x=1 y=/a b+c z="},
+        {"GET /echo?", 200, "\r\n\r\nsegment= a=v"},
+        {"GET /echo?x=%4", 400, "not followed by two hexadecimal digits: x"},
+        {"GET /echo?x=%gg", 400, "not followed by two hexadecimal digits: x"},
+        {"GET /echo/a%2Fb", 200, "segment=a%2Fb"},
+        {"GET /echo/7?x=1", 200, "segment=7 a=v x=1"},
+        {"GET /echo/", 404, "nothing at this path"},
+        {"GET /echo/7/8", 404, "nothing at this path"},
+        {"GET /ech%6F", 404, "nothing at this path"},
+        {"GET /Echo", 404, "nothing at this path"},
+        {"GET /", 404, "nothing at this path"},
+        {"GET /post", 405, "\r\nAllow: POST\r\n"},
+        {"POST /echo", 405, "\r\nAllow: GET, HEAD\r\n"},
+        {"DELETE /both", 405, "\r\nAllow: POST, GET, HEAD\r\n"},
+        {"PUT /echo/7", 405, "\r\nAllow: GET, HEAD\r\n"},
+        {"DELETE /nothing", 404, "nothing at this path"},
+        {"GET /both", 200, "\r\nLink: </x>; rel=\"next\"\r\n"},
+    };
+    struct app app;
+    struct client c;
+    char bytes[512];
+
+    start(&app, NULL);
+    client_open(&c, &app.rig); /* all on one connection: none of these answers ends it */
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        harness_case("%s", rows[i].request);
+        snprintf(bytes, sizeof bytes, "%s HTTP/1.1\r\n" H "A: v\r\nContent-Length: 0\r\n\r\n",
+                 rows[i].request);
+        client_text(&c, bytes);
+        CHECK_INT(client_answer(&c, NULL), rows[i].status);
+        CHECK_HAS(client_in(&c), str_of(rows[i].has));
+        CHECK_HAS(client_in(&c), STR("\r\nDate: "));
+        CHECK_HAS(client_in(&c), rows[i].status == 200 ? STR("Content-Type: text/plain\r\n")
+                                                       : STR("Content-Type: application/json\r\n"));
+        client_next(&c);
+        CHECK_INT(c.len, 0);
+    }
+    client_close(&c);
+    rig_stop(&app.rig);
+}
+
+static void test_too_many_parameters(void)
+{
+    struct app app;
+    struct client c;
+    char bytes[2048] = "GET /echo?";
+
+    start(&app, NULL);
+    client_open(&c, &app.rig);
+    for (int i = 0; i <= HTTP_MAX_PARAMS; i++)
+        snprintf(bytes + strlen(bytes), sizeof bytes - strlen(bytes), "&a=%d", i);
+    client_text(&c, bytes);
+    client_text(&c, " HTTP/1.1\r\n" H "\r\n");
+    CHECK_INT(client_answer(&c, NULL), 400);
+    CHECK_HAS(client_in(&c), STR("more than 64 query parameters"));
+    client_close(&c);
+    rig_stop(&app.rig);
+}
+
+static void test_head_has_no_body(void)
+{
+    struct app app;
+    struct client c;
+
+    start(&app, NULL);
+    client_open(&c, &app.rig);
+    client_text(&c, "HEAD /echo HTTP/1.1\r\n" H "\r\nGET /echo HTTP/1.1\r\n" H "A: 2\r\n\r\n");
+    RIG_UNTIL(&app.rig, (client_poll(&c), str_has(client_in(&c), STR("a=2"))));
+    struct str body;
+    size_t len;
+    CHECK_INT(answer_at(client_in(&c), true, &body, &len), 200);
+    CHECK_HAS(str_upto(client_in(&c), len), STR("\r\nContent-Length: 11\r\n"));
+    CHECK_INT(answer_at(str_from(client_in(&c), len), false, &body, NULL), 200);
+    CHECK_STR(body, STR("segment= a=2"));
+    client_close(&c);
+    rig_stop(&app.rig);
+}
+
+static void test_connection_header(void)
+{
+    static const struct {
+        const char *request;
+        bool closes;
+    } rows[] = {
+        {"GET /echo HTTP/1.1\r\n" H "\r\n", false},
+        {"GET /echo HTTP/1.1\r\n" H "Connection: close\r\n\r\n", true},
+        {"GET /echo HTTP/1.0\r\n\r\n", true},
+        {"GET /echo HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", false},
+    };
+    struct app app;
+    struct client c;
+
+    start(&app, NULL);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        harness_case("%s", rows[i].request);
+        client_open(&c, &app.rig);
+        client_text(&c, rows[i].request);
+        CHECK_INT(client_answer(&c, NULL), 200);
+        if (rows[i].closes) {
+            client_wait_closed(&c);
+        } else {
+            client_next(&c);
+            client_text(&c, rows[i].request);
+            CHECK_INT(client_answer(&c, NULL), 200);
+        }
+        client_close(&c);
+    }
+    rig_stop(&app.rig);
+}
+
+/* A body of the largest size comes back as it was, in pieces of any size. */
+static void test_large_body(void)
+{
+    struct app app;
+    struct client c;
+    struct str body;
+    char head[128];
+    char *bytes = malloc(HTTP_MAX_BODY);
+
+    start(&app, NULL);
+    for (size_t i = 0; i < HTTP_MAX_BODY; i++)
+        bytes[i] = (char)(i * 31 + i / 251);
+    client_open(&c, &app.rig);
+    snprintf(head, sizeof head, "POST /post HTTP/1.1\r\n" H "Content-Length: %u\r\n\r\n", HTTP_MAX_BODY);
+    client_text(&c, head);
+    for (size_t at = 0, n = 1; at < HTTP_MAX_BODY; at += n, n = n * 3 + 1) {
+        if (n > HTTP_MAX_BODY - at)
+            n = HTTP_MAX_BODY - at;
+        client_send(&c, (struct str){bytes + at, n});
+    }
+    CHECK_INT(client_answer(&c, &body), 200);
+    CHECK_INT(body.len, HTTP_MAX_BODY);
+    CHECK(memcmp(body.at, bytes, HTTP_MAX_BODY) == 0);
+    client_close(&c);
+    free(bytes);
+    rig_stop(&app.rig);
+}
+
+static void test_answer_comes_later(void)
+{
+    struct app app;
+    struct client c;
+
+    start(&app, NULL);
+    client_open(&c, &app.rig);
+    client_text(&c, "POST /hold HTTP/1.1\r\n" H "Content-Length: 3\r\n\r\nabc");
+    RIG_UNTIL(&app.rig, app.n_held == 1);
+    CHECK_INT(app.body_len, 3);
+    CHECK_INT(http_server_pending(app.rig.server), 1);
+    rig_turn(&app.rig, 20);
+    client_poll(&c);
+    CHECK_INT(c.len, 0);
+    answer(&app, app.held[0]);
+    CHECK_INT(http_server_pending(app.rig.server), 1); /* not written yet */
+    CHECK_INT(client_answer(&c, NULL), 200);
+    RIG_UNTIL(&app.rig, http_server_pending(app.rig.server) == 0);
+    answer(&app, app.held[0]); /* a second answer finds nothing */
+    client_close(&c);
+    rig_stop(&app.rig);
+}
+
+/* The client leaves while its answer is pending: the answer is dropped, nothing leaks, the next one is
+ * served. */
+static void test_client_leaves(void)
+{
+    struct app app;
+    struct client c;
+    struct linger reset = {.l_onoff = 1};
+
+    start(&app, NULL);
+    for (int how = 0; how < 3; how++) {
+        harness_case("way %d", how);
+        app.n_held = 0;
+        client_open(&c, &app.rig);
+        client_text(&c, "POST /hold HTTP/1.1\r\n" H "Content-Length: 3\r\n\r\nabc");
+        RIG_UNTIL(&app.rig, app.n_held == 1);
+        if (how == 1)
+            setsockopt(c.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+        client_close(&c);
+        rig_turn(&app.rig, 5);
+        answer(&app, app.held[0]);
+        if (how == 2)
+            break; /* freed with the answer half written */
+        RIG_UNTIL(&app.rig, http_server_connections(app.rig.server) == 0);
+        CHECK_INT(http_server_pending(app.rig.server), 0);
+    }
+    rig_stop(&app.rig);
+}
+
+/* A client that has ended its own side still waits for the answer. */
+static void test_half_closed_client(void)
+{
+    struct app app;
+    struct client c;
+    struct str body;
+
+    start(&app, NULL);
+    for (int held = 0; held < 2; held++) {
+        harness_case("held %d", held);
+        client_open(&c, &app.rig);
+        client_text(&c, held ? "POST /hold HTTP/1.1\r\n" H "Content-Length: 2\r\n\r\nab"
+                             : "POST /post HTTP/1.1\r\n" H "Content-Length: 4194304\r\n\r\n");
+        for (int i = 0; !held && i < 4096; i++) {
+            char kib[1024] = "x";
+            client_send(&c, (struct str){kib, sizeof kib});
+        }
+        shutdown(c.fd, SHUT_WR);
+        if (held) {
+            RIG_UNTIL(&app.rig, app.n_held == 1);
+            rig_turn(&app.rig, 5);
+            answer(&app, app.held[0]);
+        }
+        CHECK_INT(client_answer(&c, &body), 200);
+        CHECK_INT(body.len, held ? 13 : 4194304);
+        client_wait_closed(&c);
+        client_close(&c);
+    }
+    rig_stop(&app.rig);
+}
+
+static void test_free_with_requests_in_hand(void)
+{
+    struct app app;
+    struct client c[4];
+
+    start(&app, NULL);
+    for (int i = 0; i < 3; i++) {
+        client_open(&c[i], &app.rig);
+        client_text(&c[i], "POST /hold HTTP/1.1\r\n" H "Content-Length: 3\r\n\r\nabc");
+    }
+    RIG_UNTIL(&app.rig, app.n_held == 3);
+    client_close(&c[0]);
+    client_open(&c[3], &app.rig);
+    client_text(&c[3], "BAD\r\n");
+    rig_turn(&app.rig, 5);
+    answer(&app, app.held[1]);
+    rig_stop(&app.rig);
+    for (int i = 1; i < 4; i++)
+        client_close(&c[i]);
+}
+
+static void test_stop_accepting(void)
+{
+    struct app app;
+    struct client idle, busy;
+
+    start(&app, NULL);
+    client_open(&idle, &app.rig);
+    client_text(&idle, "GET /echo HTTP/1.1\r\n" H "\r\n");
+    CHECK_INT(client_answer(&idle, NULL), 200);
+    client_open(&busy, &app.rig);
+    client_text(&busy, "POST /hold HTTP/1.1\r\n" H "Content-Length: 3\r\n\r\nabc");
+    RIG_UNTIL(&app.rig, app.n_held == 1);
+    http_server_stop_accepting(app.rig.server);
+    client_wait_closed(&idle);
+
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(app.rig.port)};
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK(connect(fd, (struct sockaddr *)&to, sizeof to) != 0);
+    CHECK_INT(errno, ECONNREFUSED);
+    close(fd);
+
+    answer(&app, app.held[0]);
+    CHECK_INT(client_answer(&busy, NULL), 200);
+    CHECK_HAS(client_in(&busy), STR("\r\nConnection: close\r\n"));
+    client_wait_closed(&busy);
+    client_close(&idle);
+    client_close(&busy);
+    rig_stop(&app.rig);
+}
+
+static void test_listen_addresses(void)
+{
+    static const struct {
+        const char *address;
+        const char *bound; /* begins with; NULL: refused */
+        const char *err;
+    } rows[] = {
+        {"127.0.0.1:0", "127.0.0.1:", NULL},
+        {":0", "[::]:", NULL},
+        {"0.0.0.0:0", "0.0.0.0:", NULL},
+        {"[::1]:0", "[::1]:", NULL},
+        {"10.255.255.1:80", NULL, "--listen 10.255.255.1:80: Cannot assign requested address"},
+        {"8080", NULL, "--listen 8080: write it as"},
+        {":", NULL, "--listen :: write it as"},
+        {":70000", NULL, "--listen :70000: write it as"},
+        {":-1", NULL, "--listen :-1: write it as"},
+        {"localhost:80", NULL, "--listen localhost:80: write it as"},
+        {"::1:80", NULL, "--listen ::1:80: write it as"},
+        {"[::1]", NULL, "--listen [::1]: write it as"},
+        {"", NULL, "--listen : write it as"},
+    };
+    struct rig rig;
+    char err[HTTP_ERROR];
+    struct event_base *base = event_base_new();
+
+    rig.reporter = (struct reporter){rig_report, &rig};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        harness_case("%s", rows[i].address);
+        struct http_config config = {.listen = {.values = {"127.0.0.1:0", rows[i].address}, .n = 2}};
+        struct http_server *s = http_server_new(base, &config, &rig.reporter, err);
+        CHECK_INT(s != NULL, rows[i].bound != NULL);
+        if (s) {
+            CHECK(str_starts(str_of(http_server_address(s, 0)), STR("127.0.0.1:")));
+            CHECK(str_starts(str_of(http_server_address(s, 1)), str_of(rows[i].bound)));
+            CHECK(http_server_address(s, 2) == NULL);
+        } else {
+            CHECK(str_starts(str_of(err), str_of(rows[i].err)));
+        }
+        http_server_free(s);
+    }
+    harness_case("taken");
+    struct http_config config = {.listen = {.values = {"127.0.0.1:0"}, .n = 1}};
+    struct http_server *first = http_server_new(base, &config, &rig.reporter, err);
+    config.listen.values[0] = http_server_address(first, 0);
+    CHECK(http_server_new(base, &config, &rig.reporter, err) == NULL);
+    CHECK_HAS(str_of(err), STR(": Address already in use"));
+    http_server_free(first);
+    event_base_free(base);
+}
+
+/* Out of descriptors: no busy loop, one report a second, and it recovers. */
+static void test_out_of_descriptors(void)
+{
+    struct app app;
+    struct client c;
+    struct rlimit old, few;
+    int turns = 0;
+
+    start(&app, NULL);
+    client_open(&c, &app.rig);
+    getrlimit(RLIMIT_NOFILE, &old);
+    few = old;
+    few.rlim_cur = (rlim_t)c.fd + 1;
+    setrlimit(RLIMIT_NOFILE, &few);
+    client_text(&c, "GET /echo HTTP/1.1\r\n" H "\r\n");
+    for (int64_t end = test_now_ms() + 350; test_now_ms() < end; turns++)
+        rig_turn(&app.rig, 50);
+    setrlimit(RLIMIT_NOFILE, &old);
+    CHECK_INT(app.rig.reports, 1);
+    CHECK_TEXT(app.rig.last_report, "cannot accept connections");
+    CHECK(turns < 40);
+    CHECK_INT(client_answer(&c, NULL), 200);
+    client_close(&c);
+    rig_stop(&app.rig);
+}
+
+static bool part_ready(void *arg, const char **ret_why)
+{
+    *ret_why = arg;
+    return arg == NULL;
+}
+
+static void test_health(void)
+{
+    static char why[] = "the \"disk\" is full";
+    struct rig rig;
+    struct client c;
+    struct str body;
+
+    rig_start(&rig, NULL);
+    struct health *h = health_new(rig.server);
+    CHECK(h != NULL);
+    client_open(&c, &rig);
+    client_text(&c, "GET /healthz HTTP/1.1\r\n" H "\r\n");
+    CHECK_INT(client_answer(&c, NULL), 200);
+    client_next(&c);
+    client_text(&c, "GET /health HTTP/1.1\r\n" H "\r\n");
+    CHECK_INT(client_answer(&c, NULL), 200);
+    client_next(&c);
+    CHECK(health_add(h, "store", true, part_ready, NULL));
+    CHECK(health_add(h, "runs", false, part_ready, why));
+    client_text(&c, "GET /readyz HTTP/1.1\r\n" H "\r\n");
+    CHECK_INT(client_answer(&c, &body), 200);
+    CHECK_STR(
+        body,
+        STR("{\"store\":{\"ready\":true},\"runs\":{\"ready\":false,\"why\":\"the \\\"disk\\\" is full\"}}"));
+    client_next(&c);
+    CHECK(health_add(h, "other", true, part_ready, why));
+    client_text(&c, "GET /readyz HTTP/1.1\r\n" H "\r\n");
+    CHECK_INT(client_answer(&c, &body), 503);
+    CHECK_HAS(client_in(&c), STR("\r\nRetry-After: 2\r\n"));
+    CHECK_HAS(body, STR("\"other\":{\"ready\":false"));
+    client_close(&c);
+    rig_stop(&rig);
+    health_free(h);
+}
+
+static void test_pending_table(void)
+{
+    struct pending p = {0};
+    struct evhttp_request *one = (struct evhttp_request *)&p; /* never looked into */
+    uint64_t ids[200];
+
+    CHECK(pending_take(&p, 0) == NULL);
+    CHECK(pending_take(&p, 1) == NULL);
+    for (int i = 0; i < 200; i++) {
+        ids[i] = pending_add(&p, one);
+        CHECK(ids[i] != 0);
+    }
+    CHECK(pending_take(&p, ids[77]) == one);
+    CHECK(pending_take(&p, ids[77]) == NULL);
+    uint64_t again = pending_add(&p, one);
+    CHECK(again != ids[77]);
+    CHECK(pending_get(&p, ids[77]) == NULL);
+    CHECK(pending_get(&p, again) == one);
+    CHECK_INT(p.n, 200);
+    while (pending_take_any(&p))
+        ;
+    CHECK_INT(p.n, 0);
+    pending_free(&p);
+}
+
+int main(void)
+{
+    return harness_run((struct test[]){TEST(test_routes),
+                                       TEST(test_too_many_parameters),
+                                       TEST(test_head_has_no_body),
+                                       TEST(test_connection_header),
+                                       TEST(test_large_body),
+                                       TEST(test_answer_comes_later),
+                                       TEST(test_client_leaves),
+                                       TEST(test_half_closed_client),
+                                       TEST(test_free_with_requests_in_hand),
+                                       TEST(test_stop_accepting),
+                                       TEST(test_listen_addresses),
+                                       TEST(test_out_of_descriptors),
+                                       TEST(test_health),
+                                       TEST(test_pending_table),
+                                       {0}});
+}

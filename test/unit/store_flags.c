@@ -1,0 +1,96 @@
+/* Flag tables: defaults, both forms of a value, lists, and what is refused with which words. */
+#include "harness.h"
+#include "store/flags.h"
+
+struct config {
+    bool quiet;
+    const char *dir;
+    struct flag_list listen;
+    int64_t retention_ms;
+    uint64_t size;
+};
+
+static const struct flag flags[] = {
+    {"--quiet", NULL, FLAG_BOOL, offsetof(struct config, quiet), NULL, "say less"},
+    {"--dir", "DIR", FLAG_STRING, offsetof(struct config, dir), "data", "where"},
+    {"--listen", "ADDR", FLAG_LIST, offsetof(struct config, listen), ":8080", "address"},
+    {"--retention", "TIME", FLAG_DURATION, offsetof(struct config, retention_ms), "30d", "how long"},
+    {"--size", "SIZE", FLAG_SIZE, offsetof(struct config, size), "1GiB", "how much"},
+    {0},
+};
+
+static char err[FLAG_ERROR];
+static const char *words[2];
+static size_t n_words;
+
+static bool parse(struct config *config, char **argv)
+{
+    int argc = 0;
+    struct flag_section section = {flags, config};
+
+    *config = (struct config){0};
+    while (argv[argc])
+        argc++;
+    return flags_parse(&section, 1, argc, argv, words, 2, &n_words, err);
+}
+#define PARSE(config, ...) parse(config, (char *[]){"prog", __VA_ARGS__ __VA_OPT__(, ) NULL})
+
+static void test_defaults(void)
+{
+    struct config c;
+    CHECK(PARSE(&c));
+    CHECK(!c.quiet);
+    CHECK_TEXT(c.dir, "data");
+    CHECK_INT(c.listen.n, 1);
+    CHECK_TEXT(c.listen.values[0], ":8080");
+    CHECK_INT(c.retention_ms, INT64_C(30) * 86400 * 1000);
+    CHECK_INT(c.size, 1 << 30);
+    CHECK_INT(n_words, 0);
+}
+
+static void test_given(void)
+{
+    struct config c;
+    CHECK(PARSE(&c, "serve", "--dir=x=y", "--listen", "[::]:1", "--quiet", "--listen=:2", "--size", "2KiB"));
+    CHECK(c.quiet);
+    CHECK_TEXT(c.dir, "x=y");
+    CHECK_INT(c.listen.n, 2);
+    CHECK_TEXT(c.listen.values[0], "[::]:1");
+    CHECK_TEXT(c.listen.values[1], ":2");
+    CHECK_INT(c.size, 2048);
+    CHECK_INT(n_words, 1);
+    CHECK_TEXT(words[0], "serve");
+}
+
+static void test_refused(void)
+{
+    struct config c;
+    CHECK(!PARSE(&c, "--nope"));
+    CHECK_TEXT(err, "--nope: no such flag; see --help");
+    CHECK(!PARSE(&c, "--dir"));
+    CHECK_TEXT(err, "--dir needs a value: --dir DIR");
+    CHECK(!PARSE(&c, "--quiet=yes"));
+    CHECK_TEXT(err, "--quiet takes no value");
+    CHECK(!PARSE(&c, "--retention", "5"));
+    CHECK_HAS(str_of(err), STR("--retention: \"5\" is not a duration"));
+    CHECK(!PARSE(&c, "--size", "-1"));
+    CHECK_HAS(str_of(err), STR("--size"));
+    CHECK(!PARSE(&c, "a", "b", "c"));
+    CHECK_TEXT(err, "c: one word too many; see --help");
+}
+
+static void test_list_limit(void)
+{
+    struct config c;
+    char *argv[2 * FLAG_LIST_MAX + 4] = {"prog"};
+    for (size_t i = 1; i < 2 * FLAG_LIST_MAX + 3; i++)
+        argv[i] = "--listen=:1";
+    CHECK(!parse(&c, argv));
+    CHECK_HAS(str_of(err), STR("--listen: at most 64"));
+}
+
+int main(void)
+{
+    return harness_run((struct test[]){
+        TEST(test_defaults), TEST(test_given), TEST(test_refused), TEST(test_list_limit), {0}});
+}
