@@ -293,6 +293,8 @@ void say_results(const struct run *r, const struct action *a, const struct verdi
     RESULT(verdict, str_of(verdict_word(ending)));
     RESULT(revision, r->revision);
     if (by_record && v && v->decider) {
+        if (ending != ACTION_SUPERSEDE && v->decider->revision.len)
+            RESULT(revision, v->decider->revision);
         results_of_object(v->decider, most, ret);
         return;
     }
