@@ -293,8 +293,6 @@ void say_results(const struct run *r, const struct action *a, const struct verdi
     RESULT(verdict, str_of(verdict_word(ending)));
     RESULT(revision, r->revision);
     if (by_record && v && v->decider) {
-        /* In full, as Flux reported it: the next task learns the branch and the whole hash behind a short SHA. The
-         * record behind "superseded" reports another revision. */
         if (ending != ACTION_SUPERSEDE && v->decider->revision.len)
             RESULT(revision, v->decider->revision);
         results_of_object(v->decider, most, ret);

@@ -709,7 +709,8 @@ static void item_58_results(void)
         json_t *status = patch(table[i].kind);
         check_full_set(status);
         CHECK_STR(result(status, "verdict"), str_of(table[i].verdict));
-        CHECK_STR(result(status, "revision"), STR("abc"));
+        bool reported = table[i].kind == ACTION_SUCCEED || table[i].kind == ACTION_FAIL;
+        CHECK_STR(result(status, "revision"), reported ? STR("main@sha1:abc") : STR("abc"));
         CHECK_STR(result(status, "object"), str_of(table[i].object));
         CHECK_STR(result(status, "reason"), str_of(table[i].reason));
         CHECK_STR(result(status, "message"), str_of(table[i].message));
