@@ -39,7 +39,8 @@ func startTekton(t *testing.T) *process {
 	}
 	kubeconfig := cluster.file("tekton.kubeconfig")
 	cluster.writeKubeconfig(t, kubeconfig)
-	args := []string{"-kubeconfig", kubeconfig}
+	// One controller at a time: without the lease that the one of an earlier test was killed with.
+	args := []string{"-kubeconfig", kubeconfig, "-disable-ha"}
 	for _, image := range []string{"entrypoint", "nop", "sidecarlogresults", "workingdirinit", "shell"} {
 		args = append(args, "-"+image+"-image", "x")
 	}

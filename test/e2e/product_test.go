@@ -41,7 +41,7 @@ func newProduct(t *testing.T) *product {
 	p.writeToken(chartToken(t))
 	t.Cleanup(func() {
 		if p.process != nil && p.process.running() {
-			if err := p.process.stop(10 * time.Second); err != nil {
+			if err := p.process.stop(5 * time.Second); err != nil {
 				t.Errorf("SIGTERM at the end of the test: %v", err)
 			}
 		}
