@@ -101,7 +101,8 @@ bound_address() {
 start_binary() {
   [ -x "$binary" ] || die "no such program: $binary"
   : >"$work/flux-event-store.log" # bound_address may look before the program has begun
-  "$binary" --listen 127.0.0.1:0 --data-dir "$work/data" --kube-api "$api_url" \
+  # In a container, the temporary directory may well be on FUSE; these data need not outlive anything.
+  "$binary" --listen 127.0.0.1:0 --data-dir "$work/data" --allow-network-fs --kube-api "$api_url" \
     --kube-token-file "$work/api/token" --kube-ca-file "$work/api/ca.crt" 2>"$work/flux-event-store.log" &
   pids+=($!)
   until_true "flux-event-store to listen" bound_address

@@ -12,7 +12,7 @@ from fes import wait_until
 
 
 def run(*flags, env=None):
-    done = subprocess.run([fes.SERVER_BINARY, *flags], capture_output=True, text=True, timeout=fes.DEADLINE,
+    done = subprocess.run([fes.SERVER_BINARY, "--allow-network-fs", *flags], capture_output=True, text=True, timeout=fes.DEADLINE,
                           env={**os.environ, **(env or {})})
     assert done.stderr.count("\n") == (1 if done.returncode else 0), done.stderr
     return done
