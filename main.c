@@ -477,6 +477,13 @@ static int http_init(struct program *p)
     return 0;
 }
 
+static int http_check(struct program *p)
+{
+    char err[HTTP_ERROR];
+
+    return http_config_check(&p->config.http, err) ? 0 : config_error(err);
+}
+
 static int store_init(struct program *p)
 {
     char err[STORE_ERROR];
@@ -559,8 +566,9 @@ static int serve(struct program *p)
     if (!events_init(p))
         return config_error("the event loop could not be set up");
     /* The socket first: a client that comes while the store opens waits instead of being refused. A check binds
-     * nothing, so that it can be made beside a server that runs. */
-    if (!p->config.main.check && (status = http_init(p)) != 0)
+     * nothing: the port may be in use by the server that is to be replaced. */
+    status = p->config.main.check ? http_check(p) : http_init(p);
+    if (status != 0)
         return status;
     if ((status = store_init(p)) != 0 || (status = k8s_init(p)) != 0)
         return status;

@@ -33,6 +33,8 @@ struct http_config {
 extern const struct flag http_flags[]; /* fill a struct http_config */
 
 #define HTTP_ERROR 256
+/* Looks at the flags alone, for --check: nothing is bound. False with one line in err. */
+bool http_config_check(const struct http_config *config, char err[static HTTP_ERROR]);
 /* Binds and listens at once, so that clients get 503 and Retry-After while the rest starts. NULL with one
  * line in err that names the address. base, config and reporter outlive the server. */
 struct http_server *http_server_new(struct event_base *base, const struct http_config *config,
