@@ -198,8 +198,13 @@ static void test_list_and_watch(void)
     CHECK_STR(str_split(&rest, '\n'), STR("GET /apis/x/v1/runs?limit=250"));
     CHECK_STR(str_split(&rest, '\n'), STR("GET /apis/x/v1/runs?limit=250&continue=t%2B%2F%3D"));
     struct str line = str_split(&rest, '\n');
-    CHECK(str_starts(line, STR("GET /apis/x/v1/runs?watch=1&allowWatchBookmarks=true&timeoutSeconds=")));
+    struct str start = STR("GET /apis/x/v1/runs?watch=1&allowWatchBookmarks=true&timeoutSeconds=");
+    CHECK(str_starts(line, start));
     CHECK(str_ends(line, STR("&resourceVersion=10")));
+    struct str behind = str_from(line, start.len);
+    uint64_t seconds = 0;
+    CHECK(str_to_u64(str_split(&behind, '&'), &seconds));
+    CHECK(seconds >= 300 && seconds <= 600); /* of a watch: long enough for an idle process to stay idle */
     CHECK_INT(server->connections, 1);
     CHECK_INT(reports.n, 0);
     /* The bookmark moved the position; the unknown type did not. */
