@@ -4,8 +4,8 @@
  * finds something wrong adds a sentence and goes on, so that a person who wrote three things wrong mends them
  * at once.
  *
- * Invariant: a question is one block of memory; every slice in it points into the block's own text. It is
- * handed out only when no problem was found. Failure modes: problems, all in one sentence; out of memory,
+ * Invariant: a question is one block of memory, no larger than it needs (thousands wait at a time); every slice in it
+ * points into the block's own text. It is handed out only when no problem was found. Failure modes: problems, all in one sentence; out of memory,
  * said in the same place.
  */
 #include "store/question.h"
@@ -275,6 +275,36 @@ static void read_params(struct parser *p, const struct question_param *params, s
                 "cannot be given beside objects, which all have to succeed: leave one of them out");
 }
 
+/* A slice of `from`'s text as a slice of the copy at `text`. */
+static struct str moved(struct str s, const struct block *from, const char *text)
+{
+    return s.at ? (struct str){text + (s.at - from->text), s.len} : s;
+}
+
+/* The question as a block of its own size. */
+static struct question *pack(const struct block *from)
+{
+    size_t n = from->q.n_objects;
+    struct packed {
+        struct question q;
+        struct question_object objects[];
+    } *to = malloc(sizeof *to + n * sizeof to->objects[0] + from->used);
+
+    if (!to)
+        return NULL;
+    char *text = (char *)&to->objects[n];
+    memcpy(text, from->text, from->used);
+    to->q = from->q;
+    to->q.objects = to->objects;
+    to->q.revision = moved(from->q.revision, from, text);
+    to->q.cluster = moved(from->q.cluster, from, text);
+    for (size_t i = 0; i < n; i++)
+        to->objects[i] = (struct question_object){moved(from->objects[i].kind, from, text),
+                                                  moved(from->objects[i].namespace, from, text),
+                                                  moved(from->objects[i].name, from, text)};
+    return &to->q;
+}
+
 struct question *question_new(const struct question_param *params, size_t n, int64_t asked_ms,
                               char err[static QUESTION_ERROR])
 {
@@ -296,11 +326,11 @@ struct question *question_new(const struct question_param *params, size_t n, int
                                    .since_ms = INT64_MIN,
                                    .timeout_ms = -1};
     read_params(&p, params, n);
-    if (p.err.len > 0) {
-        free(p.block);
-        return NULL;
-    }
-    return &p.block->q;
+    struct question *q = p.err.len > 0 ? NULL : pack(p.block);
+    if (!q && p.err.len == 0)
+        text_add(&p.err, STR("out of memory"));
+    free(p.block);
+    return q;
 }
 
 void question_free(struct question *q)
