@@ -13,6 +13,7 @@
 #include "http/due_priv.h"
 #include "http/server_priv.h"
 #include "http/verdict_json.h"
+#include "http/wait_priv.h"
 #include "store/ask.h"
 
 #include <event2/event.h>
@@ -39,6 +40,7 @@ struct wait {
     struct event *timer;
     int64_t armed_mono_ms; /* INT64_MAX: not */
     struct due_heap heap;  /* of all clients */
+    size_t max_clients;
     bool stopping;
 };
 
@@ -264,9 +266,8 @@ static void on_wait(void *arg, struct http_request *r)
         http_reply_error(w->server, http_request_id(r), 400,
                          "timeout: is longer than 1h: write at most 1h, and ask again");
         question_free(q);
-    } else if (w->heap.n >= WAIT_MAX_CLIENTS) {
-        http_reply_error(w->server, http_request_id(r), 503, "%d clients wait already: try again",
-                         WAIT_MAX_CLIENTS);
+    } else if (w->heap.n >= w->max_clients) {
+        http_reply_error(w->server, http_request_id(r), 503, "too many clients wait already: try again");
         question_free(q);
     } else if (!client_add(w, r, q)) {
         http_reply_error(w->server, http_request_id(r), 503, "out of memory");
@@ -284,6 +285,7 @@ struct wait *wait_new(struct http_server *server, struct event_base *base, struc
     w->server = server;
     w->now = now;
     w->armed_mono_ms = INT64_MAX;
+    w->max_clients = WAIT_MAX_CLIENTS;
     w->timer = event_new(base, -1, 0, on_timer, w);
     if (!w->timer || !http_route(server, "GET", "/verdict", on_verdict, w) ||
         !http_route(server, "GET only", "/wait", on_wait, w)) {
@@ -319,6 +321,11 @@ void wait_free(struct wait *w)
         event_free(w->timer);
     due_free(&w->heap);
     free(w);
+}
+
+void wait_set_max_clients(struct wait *w, size_t n)
+{
+    w->max_clients = n;
 }
 
 size_t wait_clients(const struct wait *w)
