@@ -104,7 +104,7 @@ layering: ## each folder includes only what is left of it
 DEPS_build := build-essential pkg-config libevent-dev libjansson-dev libssl-dev liblmdb-dev curl ca-certificates
 DEPS_test  := $(DEPS_build) binutils python3 python3-pytest
 DEPS_fuzz  := $(DEPS_build) clang libclang-rt-14-dev
-DEPS_e2e   := $(DEPS_build) etcd-server
+DEPS_e2e   := $(DEPS_build) debootstrap etcd-server
 DEPS_lint  := $(DEPS_build) clang-format cppcheck shellcheck
 deps: ## install the Debian packages that all targets need
 	@test/deps.sh $(sort $(DEPS_test) $(DEPS_fuzz) $(DEPS_e2e) $(DEPS_lint))

@@ -49,7 +49,7 @@ void controller_on_list(struct controller *c, enum run_kind kind, unsigned scope
 }
 
 /* A version that is known to be older than ours: late news of the watch. In a list it may also mean that the
- * API server went back in time (a restored backup), so it is asked. */
+ * API server was restored from a backup, so it is asked. */
 static void on_older(struct tracked *t, bool listing)
 {
     if (!listing)
@@ -129,7 +129,10 @@ void controller_on_object(struct controller *c, enum run_kind kind, unsigned sco
         REPORT(&c->reporter, REPORT_DEBUG, "an object without a usable identity was skipped",
                FIELD_TEXT("kind", run_kind_name(kind)->kind));
         break;
-    case RUN_NO_MEMORY: REPORT(&c->reporter, REPORT_ERROR, "out of memory for a Run"); break;
+    case RUN_NO_MEMORY:
+        REPORT(&c->reporter, REPORT_ERROR, "out of memory for a Run",
+               FIELD_TEXT("kind", run_kind_name(kind)->kind));
+        break;
     }
     controller_rearm(c);
 }

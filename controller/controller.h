@@ -70,7 +70,8 @@ void controller_on_reply(struct controller *c, uint64_t token, int status, int64
 /* Time has come (wake_at), or is passed in once a turn; cheap when nothing is due. */
 void controller_tick(struct controller *c, struct moment now);
 
-/* The clock of answers that the store gives between calls: set once per loop turn, before waiters_run. */
+/* The clock of answers that the store gives between calls: set once per loop turn, before waiters_run. Also marks the
+ * waiters of Runs whose time has come, so that they are asked in this turn. */
 void controller_set_moment(struct controller *c, struct moment now);
 
 /* What GET /runs shows, as JSON text in pieces, so that no call takes long: every Run that is being waited for, with its

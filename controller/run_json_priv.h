@@ -1,4 +1,4 @@
-/* Run and CustomRun objects of the API <-> struct run. Pure; the only code of controller/ that knows jansson.
+/* Run and CustomRun objects of the API <-> struct run. Pure; only this and run_body.c know jansson.
  */
 #ifndef FES_CONTROLLER_RUN_JSON_PRIV_H
 #define FES_CONTROLLER_RUN_JSON_PRIV_H
@@ -6,11 +6,11 @@
 #include "controller/controller.h"
 
 /* Limits on what an object may say. */
-#define RUN_MAX_NAME                                                                                      \
+#define RUN_MAX_NAME \
     253                /* a DNS-1123 subdomain; nothing longer, and no other characters, goes into a path \
                         */
 #define RUN_MAX_ID 256 /* uid, resourceVersion */
-#define RUN_MAX_RETRIES                                                                 \
+#define RUN_MAX_RETRIES \
     100 /* bounds retriesStatus: 100 entries of at most ~9 KiB stay below etcd's 1.5 MB \
          */
 #define RUN_MAX_PARAMS  1024

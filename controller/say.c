@@ -145,9 +145,10 @@ static void add_expired(struct text *t, const struct run *r, const struct verdic
     text_addf(t, "The revision was not reconciled within %s. Revision ",
               duration_format(r->timeout_ms, timeout));
     text_add_clean(t, r->revision);
-    text_add(t, STR(". "));
-    if (v)
+    if (v) {
+        text_add(t, STR(": "));
         text_add_clean(t, v->explanation);
+    }
 }
 
 static void add_cancelled(struct text *t, const struct run *r)
@@ -171,7 +172,7 @@ static void add_ending(struct text *t, const struct run *r, enum action_kind end
     case ACTION_FAIL: add_failure(t, r, o); break;
     case ACTION_SUPERSEDE: add_superseded(t, r, o); break;
     case ACTION_AMBIGUOUS:
-        text_add(t, STR("The revision is ambiguous. "));
+        text_add(t, STR("The revision is ambiguous: "));
         if (v)
             text_add_clean(t, v->explanation);
         break;
@@ -199,7 +200,7 @@ void say_message(const struct run *r, const struct action *a, const struct verdi
         add_ending(out, r, ending, v);
     } else {
         if (r->retries_done > 0)
-            text_addf(out, "Attempt %u of %u. ", (unsigned)r->retries_done + 1, attempts);
+            text_addf(out, "Attempt %u of %u: ", (unsigned)r->retries_done + 1, attempts);
         if (v)
             text_add_clean(out, v->explanation);
     }
@@ -292,6 +293,8 @@ void say_results(const struct run *r, const struct action *a, const struct verdi
     RESULT(verdict, str_of(say_verdict(ending)));
     RESULT(revision, r->revision);
     if (by_record && v && v->decider) {
+        if (ending != ACTION_SUPERSEDE && v->decider->revision.len)
+            RESULT(revision, v->decider->revision);
         results_of_object(v->decider, most, ret);
         return;
     }

@@ -37,7 +37,10 @@ struct results {
 };
 #define RESULTS_MAX 4096 /* bytes of all results as JSON */
 
-/* Fills the results of an ending, each value at most `most` bytes. Tekton turns a value that parses as a JSON
+/* `revision` is what the deciding record reported, so that a short SHA becomes the full revision for the tasks that
+ * follow; without such a record, and for a superseded one, it is what was asked for.
+ *
+ * Fills the results of an ending, each value at most `most` bytes. Tekton turns a value that parses as a JSON
  * array of strings into an array parameter; a value that begins like an array or object is therefore given
  * the prefix ": ". */
 void say_results(const struct run *r, const struct action *a, const struct verdict *v, size_t most,

@@ -257,7 +257,8 @@ void track(struct controller *c, struct run *run, uint32_t scope, uint32_t epoch
     run_anchor(run, c->now);
     struct tracked *t = runs_add(c, run);
     if (!t) {
-        REPORT(&c->reporter, REPORT_ERROR, "out of memory for a Run");
+        REPORT(&c->reporter, REPORT_ERROR, "out of memory for a Run",
+               FIELD_TEXT("kind", run_kind_name(run->kind)->kind));
         return;
     }
     t->scope = scope;

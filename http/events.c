@@ -63,7 +63,7 @@ static void on_post(void *arg, struct http_request *r)
 
     if (events_not_ready(e, r))
         return;
-    struct event *event = event_from_json(body, err);
+    struct flux_event *event = event_from_json(body, err);
     if (!event) {
         http_reply_error(e->server, id, str_eq(str_of(err), STR("out of memory")) ? 503 : 400, "%s", err);
         return;

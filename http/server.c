@@ -15,6 +15,7 @@
 #include "http/server_priv.h"
 
 #include <event2/buffer.h>
+#include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/http.h>
 #include <event2/listener.h>
@@ -257,6 +258,9 @@ static void send_reply(struct http_server *s, struct evhttp_request *req, const 
     if (g)
         guard_reply_begun(g);
     evhttp_send_reply(req, status, reply_reason(status), NULL);
+    /* evhttp reads on while it writes, and would end the connection of a client that has closed its own side before the
+     * answer is out. It turns reading on again when it is. */
+    (void)bufferevent_disable(evhttp_connection_get_bufferevent(evcon), EV_READ);
 }
 
 static void send_error(struct http_server *s, struct evhttp_request *req, int status, struct str message,

@@ -37,11 +37,13 @@ extern const struct flag http_flags[]; /* fill a struct http_config */
  * line in err that names the address. base, config and reporter outlive the server. */
 struct http_server *http_server_new(struct event_base *base, const struct http_config *config,
                                     const struct reporter *reporter, char err[static HTTP_ERROR]);
-/* Closes the listeners; requests already accepted go on to be answered. */
+/* Closes the listeners and the connections that wait for a next request; requests already accepted go on to be
+ * answered, and their connections end with the answer. */
 void http_server_stop_accepting(struct http_server *s);
 /* Requests accepted and not yet answered completely. */
 size_t http_server_pending(const struct http_server *s);
-/* Ends what is left and frees; answers given afterwards are the caller's mistake. Accepts NULL. */
+/* Ends what is left and frees; answers given afterwards are the caller's mistake, so close the store, which completes
+ * appends, first. Accepts NULL. */
 void http_server_free(struct http_server *s);
 /* The i-th bound address as "host:port", for logs and tests; NULL past the end. Owned by the server. */
 const char *http_server_address(const struct http_server *s, size_t i);
@@ -58,8 +60,9 @@ uint64_t http_request_id(const struct http_request *r);
 struct str http_request_segment(const struct http_request *r); /* what {id} matched, undecoded; else empty */
 struct str http_request_header(const struct http_request *r, const char *name); /* empty when absent */
 struct str http_request_body(const struct http_request *r);
-/* The query, percent-decoded, in order. False (with a sentence in err) on a bad escape or more than
- * HTTP_MAX_PARAMS. */
+/* The query, percent-decoded, in order; borrowed until the handler returns. '+' stays '+': revisions such as
+ * "1.2.3+abc" are written by hand, and forms are not served here. False (with a sentence in err) on a bad escape or
+ * more than HTTP_MAX_PARAMS. */
 #define HTTP_MAX_PARAMS 64
 struct http_param {
     struct str name;

@@ -21,7 +21,6 @@
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/bufferevent_ssl.h>
-#include <event2/dns.h>
 #include <event2/util.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
@@ -30,11 +29,11 @@
 #include <stdlib.h>
 
 #include "k8s/clock_priv.h"
+#include "k8s/lookup_priv.h"
 
-#define MAX_HEAD      65536
-#define MAX_ADDRESSES 8
-#define HEAD_ROOM     65536 /* buffered beside the piece that is waited for */
-#define EVHTTP_NEVER  (7 * 24 * 3600)
+#define MAX_HEAD     65536
+#define HEAD_ROOM    65536 /* buffered beside the piece that is waited for */
+#define EVHTTP_NEVER (7 * 24 * 3600)
 /* A peer that vanished is noticed within 11 s: by unacknowledged data, or by keepalive probes when idle. */
 #define USER_TIMEOUT_MS 10000
 #define KEEP_IDLE_S     5
@@ -51,12 +50,6 @@ enum connection_state {
     CONNECTION_IDLE,
 };
 
-/* Outlives its connection when that is closed under it: evdns calls back in any case. */
-struct lookup {
-    struct k8s_connection *c;
-    struct evdns_getaddrinfo_request *request;
-};
-
 struct k8s_connection {
     struct k8s_connector *connector;
     enum connection_state state;
@@ -65,9 +58,9 @@ struct k8s_connection {
     SSL *ssl; /* owned by the bufferevent of http */
     struct event *step;
     struct event *timer;
-    struct lookup *lookup;
-    char addresses[MAX_ADDRESSES][INET6_ADDRSTRLEN];
-    size_t n_addresses, next_address;
+    struct k8s_lookup *lookup;
+    struct k8s_addresses addresses;
+    size_t next_address;
     bufferevent_event_cb connected_cb; /* evhttp's own, while it is wrapped */
     void *connected_arg;
     bool connected, reused, repeated, reauthorized;
@@ -106,12 +99,9 @@ struct k8s_connection *k8s_connection_new(struct k8s_connector *connector)
 /* Drops the TCP connection; whatever was under way on it makes no callback any more. */
 static void drop(struct k8s_connection *c)
 {
-    if (c->lookup) {
-        struct lookup *lookup = c->lookup;
-        c->lookup = NULL;
-        lookup->c = NULL;
-        evdns_getaddrinfo_cancel(lookup->request);
-    }
+    if (c->lookup)
+        k8s_lookup_cancel(c->lookup);
+    c->lookup = NULL;
     if (c->http) {
         evhttp_connection_set_closecb(c->http, NULL, NULL);
         evhttp_connection_free(c->http);
@@ -408,7 +398,7 @@ static void connect_next(struct k8s_connection *c)
         return;
     }
     c->http = evhttp_connection_base_bufferevent_new(connector->base, NULL, bev,
-                                                     c->addresses[c->next_address++], url->port);
+                                                     c->addresses.text[c->next_address++], url->port);
     if (!c->http) {
         fail(c, "out of memory");
         return;
@@ -431,57 +421,31 @@ static void connect_next(struct k8s_connection *c)
     bufferevent_setcb(bev, NULL, NULL, on_connected, c);
 }
 
-static void on_resolved(int result, struct evutil_addrinfo *found, void *arg)
+static void on_found(void *arg, const struct k8s_addresses *found, const char *why)
 {
-    struct lookup *lookup = arg;
-    struct k8s_connection *c = lookup->c;
+    struct k8s_connection *c = arg;
 
-    free(lookup);
-    if (c) {
-        c->lookup = NULL;
-        c->n_addresses = c->next_address = 0;
-        for (struct evutil_addrinfo *a = found; a && c->n_addresses < MAX_ADDRESSES; a = a->ai_next)
-            if (getnameinfo(a->ai_addr, (socklen_t)a->ai_addrlen, c->addresses[c->n_addresses],
-                            INET6_ADDRSTRLEN, NULL, 0, NI_NUMERICHOST) == 0)
-                c->n_addresses++;
-        if (result == 0 && c->n_addresses > 0) {
-            connect_next(c);
-        } else {
-            (void)snprintf(c->why, sizeof c->why, "cannot resolve the name: %s",
-                           result ? evutil_gai_strerror(result) : "no address");
-            end(c, 0);
-        }
+    c->lookup = NULL;
+    c->addresses = *found;
+    if (found->n > 0) {
+        connect_next(c);
+        return;
     }
-    if (found)
-        evutil_freeaddrinfo(found);
+    (void)snprintf(c->why, sizeof c->why, "cannot resolve the name: %s", why);
+    end(c, 0);
 }
 
 static void resolve(struct k8s_connection *c, const char *name)
 {
     struct k8s_connector *connector = c->connector;
-    struct evutil_addrinfo hints = {
-        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP};
-    struct lookup *lookup = calloc(1, sizeof *lookup);
 
-    if (!connector->dns)
-        connector->dns = evdns_base_new(connector->base,
-                                        EVDNS_BASE_INITIALIZE_NAMESERVERS | EVDNS_BASE_DISABLE_WHEN_INACTIVE);
-    if (!connector->dns || !lookup) {
-        free(lookup);
-        fail(c, "cannot resolve the name: no resolver");
-        return;
-    }
     c->state = CONNECTION_RESOLVING;
     c->deadline_ms = k8s_now_ms() + c->exchange.connect_ms;
     arm(c);
-    lookup->c = c;
-    c->lookup = lookup;
-    c->n_addresses = c->next_address = 0;
-    struct evdns_getaddrinfo_request *request =
-        evdns_getaddrinfo(connector->dns, name, NULL, &hints, on_resolved, lookup);
-    /* NULL: on_resolved was called already, and lookup is gone. */
-    if (request)
-        lookup->request = request;
+    c->addresses.n = 0;
+    struct k8s_lookup *lookup = k8s_lookup_start(connector->base, &connector->dns, name, on_found, c);
+    if (lookup)
+        c->lookup = lookup;
 }
 
 static void start(struct k8s_connection *c)
@@ -504,10 +468,11 @@ static void start(struct k8s_connection *c)
     }
     drop(c);
     c->connected = false;
+    c->next_address = 0;
     if (url->literal) {
-        c->n_addresses = 1;
-        c->next_address = 0;
-        (void)snprintf(c->addresses[0], sizeof c->addresses[0], "%.*s", INET6_ADDRSTRLEN - 1, url->host);
+        c->addresses.n = 1;
+        (void)snprintf(c->addresses.text[0], sizeof c->addresses.text[0], "%.*s", INET6_ADDRSTRLEN - 1,
+                       url->host);
         connect_next(c);
     } else {
         resolve(c, url->host);
@@ -524,7 +489,7 @@ void k8s_connection_send(struct k8s_connection *c, const struct k8s_exchange *ex
 /* True when the request is on its way again. */
 static bool try_again(struct k8s_connection *c)
 {
-    if (c->status == 0 && !c->connected && c->next_address < c->n_addresses) {
+    if (c->status == 0 && !c->connected && c->next_address < c->addresses.n) {
         c->why[0] = '\0';
         connect_next(c);
         return true;

@@ -241,7 +241,7 @@ static bool find_server(struct k8s_creds *c, const struct k8s_config *config, co
         (void)snprintf(err, K8S_ERROR, "--kube-api %s: not of the form http(s)://host[:port]", config->api);
         return false;
     }
-    if (!pod->host || !pod->port) {
+    if (!pod->host || !pod->host[0] || !pod->port || !pod->port[0]) {
         (void)snprintf(err, K8S_ERROR,
                        "not in a pod: give --kube-api URL (e.g. http://127.0.0.1:8001 with kubectl proxy), "
                        "or --no-kube");

@@ -13,7 +13,7 @@
 
 /* What a pod gives its processes. */
 struct k8s_pod {
-    const char *host;  /* KUBERNETES_SERVICE_HOST; NULL: not in a pod */
+    const char *host;  /* KUBERNETES_SERVICE_HOST; NULL or empty: not in a pod */
     const char *port;  /* KUBERNETES_SERVICE_PORT */
     const char *files; /* folder with token and ca.crt */
 };

@@ -61,7 +61,9 @@ struct k8s_watch {
     bool asking;    /* a request is under way */
     bool relisted;  /* a 410 was answered by a list since the last event */
     bool bookmarks; /* the server sends them */
-    bool told;      /* that it is interrupted */
+    bool
+        broken; /* the last stream ended without an end: the server may be gone, so the next try is a short one */
+    bool told; /* that it is interrupted */
     struct k8s_backoff backoff;
     char version[MAX_VERSION];
     char more[MAX_CONTINUE]; /* continue token; "" for the first page */
@@ -74,6 +76,8 @@ struct k8s_watch {
     int error_code; /* with NOTE_ERROR */
     enum k8s_watch_state state;
     int absent_status;
+    int64_t refused_ms; /* since when a collection that was readable answers 403 or 404; 0: it does not */
+    bool was_synced;
     char why[K8S_MESSAGE_TEXT + 64];
     char path[MAX_PATH];
 };
@@ -176,6 +180,8 @@ static void set_synced(struct k8s_watch *w)
     w->told = false;
     w->state = K8S_WATCH_SYNCED;
     w->absent_status = 0;
+    w->was_synced = true;
+    w->refused_ms = 0;
     w->why[0] = '\0';
 }
 
@@ -193,6 +199,7 @@ static void set_absent(struct k8s_watch *w, int status, const char *message)
                FIELD_TEXT("resource", w->collection));
     (void)snprintf(w->why, sizeof w->why, "%s", message);
     w->absent_status = status;
+    w->was_synced = false;
     w->state = K8S_WATCH_ABSENT;
     list_again(w, K8S_ABSENT_SECONDS * 1000 - (int64_t)(k8s_random() % 3000));
     if (!known)
@@ -337,10 +344,14 @@ static void send_watch(struct k8s_watch *w)
     w->note = NOTE_NONE;
     w->step = STEP_WATCHING;
     w->asking = true;
+    int64_t connect_ms = k8s_client_count(w->client);
+    if (w->broken && connect_ms > K8S_PROBE_CONNECT_MS)
+        connect_ms = K8S_PROBE_CONNECT_MS;
+    w->broken = false;
     k8s_connection_send(w->connection, &(struct k8s_exchange){
                                            .method = EVHTTP_REQ_GET,
                                            .path = w->path,
-                                           .connect_ms = k8s_client_count(w->client),
+                                           .connect_ms = connect_ms,
                                            .silence_ms = K8S_REQUEST_SECONDS * 1000,
                                            .most = K8S_MAX_OBJECT,
                                            .on_head = on_head,
@@ -430,6 +441,20 @@ static void gone(struct k8s_watch *w)
     list_again(w, after_ms);
 }
 
+/* An API server that has just started answers 403 until its RBAC rules are loaded, and 404 until its CRDs are. A
+ * collection that was readable is therefore believed to be so again soon, for as long as the pace of asking for an
+ * absent one; what is known of it stays. */
+static bool may_be_starting(struct k8s_watch *w)
+{
+    int64_t now_ms = k8s_now_ms();
+
+    if (!w->was_synced)
+        return false;
+    if (w->refused_ms == 0)
+        w->refused_ms = now_ms;
+    return now_ms - w->refused_ms < K8S_ABSENT_SECONDS * 1000;
+}
+
 /* An answer that is none of the expected. What to do next stays the same, but for a watch that is refused for
  * good. */
 static void refused(struct k8s_watch *w, const struct k8s_answer *answer)
@@ -440,7 +465,7 @@ static void refused(struct k8s_watch *w, const struct k8s_answer *answer)
     int64_t after_ms;
 
     k8s_status_message(answer->status, (struct str){bytes, bytes ? len : 0}, message);
-    if (answer->status == 404 || answer->status == 403) {
+    if ((answer->status == 404 || answer->status == 403) && !may_be_starting(w)) {
         set_absent(w, answer->status, message);
         return;
     }
@@ -477,6 +502,7 @@ static void on_watched(struct k8s_watch *w, const struct k8s_answer *answer)
 {
     bool brief = k8s_now_ms() - w->opened_ms < SHORT_WATCH_MS && w->events == 0;
 
+    w->broken = w->opened_ms && answer->status == 0;
     if (!w->opened_ms)
         k8s_client_note(w->client, answer);
     else if (!brief)

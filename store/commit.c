@@ -3,6 +3,9 @@
  * One transaction per batch: all its puts, then mdb_txn_commit, which returns when data and meta page are
  * synced (no MDB_NOSYNC, MDB_NOMETASYNC or MDB_WRITEMAP). After any error the transaction is gone as a whole.
  *
+ * Disk space is got before LMDB writes: LMDB 0.9 reports a short write, which is what a full disk does, as
+ * EIO, and an EIO of a sync must end the process. So the file is extended first, where ENOSPC is only that.
+ *
  * Invariants: a batch is in exactly one of three hands (enum commit_state), changed only under the mutex; the
  * fields of the batch are read by the writer only in COMMIT_GIVEN and by the loop only outside it. The
  * eventfd is a wake-up, the state is the truth.
@@ -10,12 +13,17 @@
 #include "store/commit_priv.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
+
+#define RESERVE_STEP (UINT64_C(1) << 20)
+/* Pages of a transaction beside those of its values: the path from the root, free list, meta database. */
+#define RESERVE_PAGES 64
 
 enum commit_state { COMMIT_IDLE, COMMIT_GIVEN, COMMIT_RETURNED };
 
@@ -30,6 +38,7 @@ struct committer {
     enum commit_state state;
     bool stop;
     struct commit_batch batch;
+    uint64_t reserved; /* bytes of the file that are known to be on disk; the writer's own */
     int status;
     uint64_t us;
     int (*before_commit)(void *arg);
@@ -70,14 +79,56 @@ static int probe_run(const struct committer *c, MDB_txn *txn)
     return status;
 }
 
-static int batch_run(const struct committer *c)
+static uint64_t batch_pages(const struct commit_batch *batch, uint64_t page)
+{
+    uint64_t pages = RESERVE_PAGES + (batch->probe ? COMMIT_PROBE_BYTES / page + 1 : 0);
+
+    for (size_t i = 0; i < batch->n; i++)
+        pages += batch->ops[i].value.len / page + 2;
+    return pages;
+}
+
+/* Makes sure that the batch fits the file even if no free page of it can be used again. Returns 0 or an
+ * errno. A file system that cannot reserve is none the worse: its full disk ends the process, as a failed
+ * sync does. */
+static int reserve(struct committer *c)
+{
+    MDB_envinfo info;
+    MDB_stat stat;
+    int fd;
+    int status = mdb_env_info(c->env, &info);
+
+    if (status == 0)
+        status = mdb_env_stat(c->env, &stat);
+    if (status == 0)
+        status = mdb_env_get_fd(c->env, &fd);
+    if (status)
+        return status;
+    uint64_t needed = (info.me_last_pgno + 1 + batch_pages(&c->batch, stat.ms_psize)) * stat.ms_psize;
+    if (needed <= c->reserved)
+        return 0;
+    uint64_t more = needed + RESERVE_STEP;
+    if (fallocate(fd, 0, (off_t)c->reserved, (off_t)(more - c->reserved)) < 0) {
+        more = needed;
+        if (errno != EOPNOTSUPP && errno != ENOSYS &&
+            fallocate(fd, 0, (off_t)c->reserved, (off_t)(more - c->reserved)) < 0)
+            return errno;
+    }
+    c->reserved = more;
+    return 0;
+}
+
+static int batch_run(struct committer *c)
 {
     const struct commit_batch *batch = &c->batch;
     MDB_txn *txn;
 
     if (batch->n == 0 && !batch->probe)
         return 0;
-    int status = mdb_txn_begin(c->env, NULL, 0, &txn);
+    int status = reserve(c);
+    if (status)
+        return status;
+    status = mdb_txn_begin(c->env, NULL, 0, &txn);
     if (status)
         return status;
     for (size_t i = 0; i < batch->n && status == 0; i++)

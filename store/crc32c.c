@@ -8,8 +8,8 @@
 
 #if defined(__x86_64__)
 #include <nmmintrin.h>
-#elif defined(__aarch64__)
-#include <arm_acle.h>
+#elif defined(__aarch64__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define CRC32C_ARM 1
 #include <sys/auxv.h>
 #ifndef HWCAP_CRC32
 #define HWCAP_CRC32 (1 << 7)
@@ -80,13 +80,26 @@ __attribute__((target("sse4.2"))) static uint32_t crc32c_instruction(uint32_t cr
         state = _mm_crc32_u8((uint32_t)state, (unsigned char)bytes.at[i]);
     return ~(uint32_t)state;
 }
-#elif defined(__aarch64__)
+#elif defined(CRC32C_ARM)
 static bool has_instruction(void)
 {
     return (getauxval(AT_HWCAP) & HWCAP_CRC32) != 0;
 }
 
-__attribute__((target("+crc"))) static uint32_t crc32c_instruction(uint32_t crc, struct str bytes)
+/* In assembly, because the intrinsics of gcc and clang ask for different flags and attributes. */
+static inline uint32_t arm_word(uint32_t crc, uint64_t word)
+{
+    __asm__(".arch_extension crc\n\tcrc32cx %w0, %w0, %x1" : "+r"(crc) : "r"(word));
+    return crc;
+}
+
+static inline uint32_t arm_byte(uint32_t crc, uint32_t byte)
+{
+    __asm__(".arch_extension crc\n\tcrc32cb %w0, %w0, %w1" : "+r"(crc) : "r"(byte));
+    return crc;
+}
+
+static uint32_t crc32c_instruction(uint32_t crc, struct str bytes)
 {
     size_t i = 0;
 
@@ -94,10 +107,10 @@ __attribute__((target("+crc"))) static uint32_t crc32c_instruction(uint32_t crc,
     for (; i + 8 <= bytes.len; i += 8) {
         uint64_t word;
         memcpy(&word, bytes.at + i, 8);
-        crc = __crc32cd(crc, word);
+        crc = arm_word(crc, word);
     }
     for (; i < bytes.len; i++)
-        crc = __crc32cb(crc, (unsigned char)bytes.at[i]);
+        crc = arm_byte(crc, (unsigned char)bytes.at[i]);
     return ~crc;
 }
 #else

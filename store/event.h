@@ -23,7 +23,7 @@ enum event_via {
     VIA_STATUS,  /* read from the status of a watched Flux object */
 };
 
-struct event {
+struct flux_event {
     struct str cluster; /* metadata "cluster"; the store adds --cluster where it is empty */
     struct str kind;    /* involvedObject; all four empty: the anonymous object of the cluster */
     struct str namespace;

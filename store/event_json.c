@@ -1,4 +1,4 @@
-/* Flux event JSON <-> struct event (see event_json.h).
+/* Flux event JSON <-> struct flux_event (see event_json.h).
  *
  * jansson checks the syntax and gives the values. What goes back out is not written by jansson but cut out of
  * the body as it was received, because a tree does not keep what the sender wrote: numbers of any size, the
@@ -23,10 +23,11 @@
 #define FLUX_GROUP_SUFFIX STR(".toolkit.fluxcd.io")
 
 struct document {
-    struct event event; /* first, so that a struct event * is the document */
+    struct flux_event event; /* first, so that a struct flux_event * is the document */
     json_t *root;
 };
 
+/* NULL with an empty error text: out of memory (which jansson does not always tell from bad syntax). */
 static json_t *load(struct str body, json_error_t *error)
 {
     const size_t flags = JSON_ALLOW_NUL | JSON_DECODE_ANY;
@@ -35,8 +36,10 @@ static json_t *load(struct str body, json_error_t *error)
     if (root || json_error_code(error) != json_error_numeric_overflow)
         return root;
     char *copy = malloc(body.len);
-    if (!copy)
+    if (!copy) {
+        error->text[0] = '\0';
         return NULL;
+    }
     memcpy(copy, body.at, body.len);
     json_flatten_numbers(copy, copy + body.len);
     root = json_loadb(copy, body.len, flags, error);
@@ -99,7 +102,7 @@ static struct str bare_key(struct str key, struct str group)
 {
     ptrdiff_t slash = str_find_last(key, '/');
 
-    if (slash <= 0)
+    if (slash <= 0 || (size_t)slash + 1 == key.len)
         return key;
     struct str prefix = str_upto(key, (size_t)slash);
     if (str_ends(prefix, FLUX_GROUP_SUFFIX) || (group.len > 0 && str_eq(prefix, group)))
@@ -121,7 +124,7 @@ static int key_rank(struct str key, struct str group)
 
 static bool read_metadata(struct document *d, json_t *metadata, char err[static EVENT_ERROR])
 {
-    struct event *e = &d->event;
+    struct flux_event *e = &d->event;
     const struct {
         struct str key;
         struct str *to;
@@ -166,7 +169,7 @@ static bool read_object_member(const json_t *root, const char *name, json_t **re
 
 static bool read_event(struct document *d, char err[static EVENT_ERROR])
 {
-    struct event *e = &d->event;
+    struct flux_event *e = &d->event;
     json_t *object, *metadata;
     struct str timestamp;
 
@@ -228,7 +231,7 @@ static bool is_plain(json_t *root, const struct json_survey *survey)
     return !survey->spaced && survey->members == count_members(root);
 }
 
-struct event *event_from_json(struct str body, char err[static EVENT_ERROR])
+struct flux_event *event_from_json(struct str body, char err[static EVENT_ERROR])
 {
     struct json_survey survey = json_survey(body);
     struct document *d;
@@ -247,9 +250,13 @@ struct event *event_from_json(struct str body, char err[static EVENT_ERROR])
     }
     d->root = load(body, &error);
     if (!d->root) {
-        text_add(&t, STR("not JSON: "));
-        text_add_clean(&t, str_of(error.text));
-        text_addf(&t, " (line %d, column %d)", error.line, error.column);
+        if (error.text[0] == '\0') {
+            text_add(&t, STR("out of memory"));
+        } else {
+            text_add(&t, STR("not JSON: "));
+            text_add_clean(&t, str_of(error.text));
+            text_addf(&t, " (line %d, column %d)", error.line, error.column);
+        }
         goto refused;
     }
     d->event.plain = is_plain(d->root, &survey);
@@ -262,7 +269,7 @@ refused:
     return NULL;
 }
 
-void event_json_free(struct event *e)
+void event_json_free(struct flux_event *e)
 {
     struct document *d = (struct document *)e;
 
@@ -466,13 +473,18 @@ static void put_members(struct writer *w, struct str object, struct rewrite *how
     how->last = NULL;
 }
 
-/* The object's API group, which the record does not keep. */
-static struct str find_group(struct str body, json_t **ret_owner)
+/* The object's API group, which the record does not keep; ret_owner holds its text. False when out of memory:
+ * an accepted event's body is JSON. */
+static bool find_group(struct str body, json_t **ret_owner, struct str *ret_group)
 {
     json_error_t error;
 
     *ret_owner = load(body, &error);
-    return group_of(string_of(json_object_get(json_object_get(*ret_owner, "involvedObject"), "apiVersion")));
+    if (!*ret_owner)
+        return false;
+    *ret_group =
+        group_of(string_of(json_object_get(json_object_get(*ret_owner, "involvedObject"), "apiVersion")));
+    return true;
 }
 
 bool event_record_to_json(const struct record *r, struct json_out *out)
@@ -485,9 +497,11 @@ bool event_record_to_json(const struct record *r, struct json_out *out)
         put(&w, str_upto(body, body.len - 1));
     } else {
         json_t *owner;
-        struct rewrite how = {.is_root = true, .group = find_group(body, &owner)};
+        struct rewrite how = {.is_root = true};
+        w.failed = !find_group(body, &owner, &how.group);
         put(&w, STR("{"));
-        put_members(&w, body, &how);
+        if (!w.failed)
+            put_members(&w, body, &how);
         json_decref(owner);
     }
     if (out->len > before + 1)

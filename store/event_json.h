@@ -1,4 +1,4 @@
-/* Flux event JSON <-> struct event. The only file of store/ that knows jansson. */
+/* Flux event JSON <-> struct flux_event. The only file of store/ that knows jansson. */
 #ifndef FES_STORE_EVENT_JSON_H
 #define FES_STORE_EVENT_JSON_H
 
@@ -14,8 +14,8 @@
  * an unreadable timestamp string. Refused, with one line in err that names the member: not JSON, not an object, a
  * known member of the wrong type, a metadata value that is not a string or null.
  * Returns NULL on refusal and when out of memory. Free with event_json_free(); `body` is not kept. */
-struct event *event_from_json(struct str body, char err[static EVENT_ERROR]);
-void event_json_free(struct event *e);
+struct flux_event *event_from_json(struct str body, char err[static EVENT_ERROR]);
+void event_json_free(struct flux_event *e);
 
 /* The answer form of a record: the Flux members of its first body with bare metadata keys, and id, receivedAt, count,
  * lastTimestamp, class, via. Appends to *out (malloc'ed, grown, *len bytes used); the caller frees *out.

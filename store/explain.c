@@ -146,6 +146,22 @@ static void explain_unseen(struct text *t, const struct view *v, const struct ob
     add_hint(t, v, records, n_records);
 }
 
+/* A source that reported the revision and has failed since: why nothing may come. Its errors name no
+ * revision. */
+static void add_source_failure(struct text *t, const struct object_state *s)
+{
+    const struct record *newest = NULL;
+
+    for (size_t i = 0; s->object && i < s->object->n; i++)
+        if (!newest || !record_before(s->object->items[i].r, newest))
+            newest = s->object->items[i].r;
+    if (!s->reported || !is_source(s->kind) || !newest || !str_eq(newest->severity, STR("error")))
+        return;
+    text_add(t, STR("; since then "));
+    add_object(t, s);
+    add_word(t, newest);
+}
+
 static void explain_waiting(struct text *t, const struct view *v, const struct judgement *j,
                             const struct object_state *states, size_t n)
 {
@@ -173,6 +189,8 @@ static void explain_waiting(struct text *t, const struct view *v, const struct j
         text_addf(t, "; and %zu more", left);
     if (only_sources)
         text_add(t, STR("; no Kustomization or HelmRelease has reported it"));
+    for (size_t i = 0; i < n; i++)
+        add_source_failure(t, &states[i]);
 }
 
 static void add_success(struct text *t, const struct object_state *s)

@@ -4,8 +4,8 @@
  * finds something wrong adds a sentence and goes on, so that a person who wrote three things wrong mends them
  * at once.
  *
- * Invariant: a question is one block of memory, no larger than it needs (thousands wait at a time); every slice in it
- * points into the block's own text. It is handed out only when no problem was found. Failure modes: problems, all in one sentence; out of memory,
+ * Invariant: a question is one block of memory; every slice in it points into the block's own text. It is
+ * handed out only when no problem was found. Failure modes: problems, all in one sentence; out of memory,
  * said in the same place.
  */
 #include "store/question.h"
@@ -21,9 +21,9 @@
 
 struct block {
     struct question q; /* first: a struct question * is the block */
-    struct question_object objects[QUESTION_MAX_OBJECTS];
     size_t used;
-    char text[];
+    char *text; /* behind the objects */
+    struct question_object objects[];
 };
 
 struct parser {
@@ -275,34 +275,13 @@ static void read_params(struct parser *p, const struct question_param *params, s
                 "cannot be given beside objects, which all have to succeed: leave one of them out");
 }
 
-/* A slice of `from`'s text as a slice of the copy at `text`. */
-static struct str moved(struct str s, const struct block *from, const char *text)
+static size_t count_commas(struct str s)
 {
-    return s.at ? (struct str){text + (s.at - from->text), s.len} : s;
-}
+    size_t n = 0;
 
-/* The question as a block of its own size. */
-static struct question *pack(const struct block *from)
-{
-    size_t n = from->q.n_objects;
-    struct packed {
-        struct question q;
-        struct question_object objects[];
-    } *to = malloc(sizeof *to + n * sizeof to->objects[0] + from->used);
-
-    if (!to)
-        return NULL;
-    char *text = (char *)&to->objects[n];
-    memcpy(text, from->text, from->used);
-    to->q = from->q;
-    to->q.objects = to->objects;
-    to->q.revision = moved(from->q.revision, from, text);
-    to->q.cluster = moved(from->q.cluster, from, text);
-    for (size_t i = 0; i < n; i++)
-        to->objects[i] = (struct question_object){moved(from->objects[i].kind, from, text),
-                                                  moved(from->objects[i].namespace, from, text),
-                                                  moved(from->objects[i].name, from, text)};
-    return &to->q;
+    for (size_t i = 0; i < s.len; i++)
+        n += s.at[i] == ',';
+    return n;
 }
 
 struct question *question_new(const struct question_param *params, size_t n, int64_t asked_ms,
@@ -310,27 +289,33 @@ struct question *question_new(const struct question_param *params, size_t n, int
 {
     struct parser p = {.asked_ms = asked_ms};
     size_t room = 0;
+    size_t n_objects = 0; /* at most: thousands of questions wait at once, few of them with many objects */
 
     text_init(&p.err, err, QUESTION_ERROR);
     for (size_t i = 0; i < n; i++)
-        for (size_t v = 0; v < params[i].n_values; v++)
+        for (size_t v = 0; v < params[i].n_values; v++) {
             room += params[i].values[v].len;
-    p.block = calloc(1, sizeof *p.block + room);
+            n_objects += 1 + count_commas(params[i].values[v]);
+        }
+    if (n_objects > QUESTION_MAX_OBJECTS)
+        n_objects = QUESTION_MAX_OBJECTS;
+    p.block = calloc(1, sizeof *p.block + n_objects * sizeof p.block->objects[0] + room);
     if (!p.block) {
         text_add(&p.err, STR("out of memory"));
         return NULL;
     }
+    p.block->text = (char *)&p.block->objects[n_objects];
     p.block->q = (struct question){.objects = p.block->objects,
                                    .expect = 1,
                                    .on_superseded = SUPERSEDED_FAIL,
                                    .since_ms = INT64_MIN,
                                    .timeout_ms = -1};
     read_params(&p, params, n);
-    struct question *q = p.err.len > 0 ? NULL : pack(p.block);
-    if (!q && p.err.len == 0)
-        text_add(&p.err, STR("out of memory"));
-    free(p.block);
-    return q;
+    if (p.err.len > 0) {
+        free(p.block);
+        return NULL;
+    }
+    return &p.block->q;
 }
 
 void question_free(struct question *q)

@@ -25,7 +25,7 @@ struct record {
     uint64_t seq; /* 1, 2, 3, ... in order of arrival; the id of the API */
     enum event_class class;
     enum event_via via;
-    bool plain;     /* see struct event */
+    bool plain;     /* see struct flux_event */
     uint32_t count; /* statements merged into this record, at least 1 */
     struct record_time first;
     struct record_time last;

@@ -33,11 +33,11 @@ struct reporter {
 #define FIELD_INT(field, value) \
     ((struct report_field){.name = (field), .number = (int64_t)(value), .is_number = true})
 
-/* REPORT(&reporter, REPORT_INFO, "event stored", FIELD_STR("revision", r), FIELD_INT("id", 7)); */
+/* At least one field: REPORT(&reporter, REPORT_INFO, "event stored", FIELD_STR("revision", r)); */
 #define REPORT(reporter, lvl, what, ...)                                                             \
     (reporter)->on_report((reporter)->arg, &(struct report){.level = (lvl),                          \
                                                             .sentence = (what),                      \
                                                             .fields = (const struct report_field[]){ \
-                                                                __VA_ARGS__ __VA_OPT__(, ){.name = NULL}}})
+                                                                __VA_ARGS__, {.name = NULL}}})
 
 #endif

@@ -50,7 +50,7 @@ void store_report_error(const struct store *s, const char *sentence, int status)
 }
 
 /* The contract's effective time; received_ms has been clamped. */
-static struct record_time time_of(const struct event *e, int64_t received_ms)
+static struct record_time time_of(const struct flux_event *e, int64_t received_ms)
 {
     bool usable = e->has_timestamp && e->timestamp_ms >= YEAR_2000_MS && e->timestamp_ms <= received_ms;
 
@@ -61,7 +61,7 @@ static struct record_time time_of(const struct event *e, int64_t received_ms)
     };
 }
 
-static struct record_stored stored_of(const struct store *s, const struct event *e, struct str body,
+static struct record_stored stored_of(const struct store *s, const struct flux_event *e, struct str body,
                                       enum event_via via, int64_t received_ms)
 {
     struct record_time when = time_of(e, received_ms);
@@ -127,8 +127,9 @@ static enum store_status refusal(const struct store *s, size_t bytes)
     return STORE_OK;
 }
 
-enum store_status store_append(struct store *s, const struct event *e, struct str body, enum event_via via,
-                               int64_t now_ms, store_done *on_done, void *arg, uint64_t token)
+enum store_status store_append(struct store *s, const struct flux_event *e, struct str body,
+                               enum event_via via, int64_t now_ms, store_done *on_done, void *arg,
+                               uint64_t token)
 {
     int64_t received_ms = now_ms > s->last_received_ms ? now_ms : s->last_received_ms;
     enum store_status status = refusal(s, body.len);
@@ -210,7 +211,7 @@ static enum store_status commit_judge(struct store *s, int status)
         s->full = false;
         return STORE_OK;
     }
-    if (status == ENOSPC || status == EDQUOT || status == MDB_MAP_FULL) {
+    if (status == ENOSPC || status == EDQUOT || status == EFBIG || status == MDB_MAP_FULL) {
         if (!s->full)
             store_report_error(s, "the disk is full: events are refused", status);
         s->full = true;

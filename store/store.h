@@ -59,8 +59,9 @@ typedef void store_done(void *arg, uint64_t token, enum store_status status, uin
  * fire. on_done may be NULL. now_ms: wall clock. A repeat (a body byte-equal to the newest record of its
  * object, or to the first or last body of any stored record with a usable timestamp) has no second effect and
  * completes with that record's seq. */
-enum store_status store_append(struct store *s, const struct event *e, struct str body, enum event_via via,
-                               int64_t now_ms, store_done *on_done, void *arg, uint64_t token);
+enum store_status store_append(struct store *s, const struct flux_event *e, struct str body,
+                               enum event_via via, int64_t now_ms, store_done *on_done, void *arg,
+                               uint64_t token);
 
 /* Hands what is queued to the writer when the writer is idle; returns at once. Call at the end of each loop
  * turn. */

@@ -12,16 +12,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "store/lock_priv.h"
 #include "store/store_priv.h"
 
-#define META_SCHEMA  "schema"
-#define META_CREATED "createdMs"
-#define META_EPOCH   "epoch"
-#define META_SEED    "seed"
+#define META_SCHEMA "schema"
+#define META_EPOCH  "epoch"
+#define META_SEED   "seed"
 
 const struct flag store_flags[] = {
     {.name = "--data-dir",
@@ -110,7 +108,6 @@ static bool meta_get(MDB_txn *txn, MDB_dbi meta, const char *name, void *ret, si
 static int create(struct store *s, MDB_txn *txn)
 {
     uint32_t schema = htole32(STORE_SCHEMA);
-    uint64_t created = htole64((uint64_t)time(NULL) * 1000);
     struct key_seed epoch;
 
     if (!key_seed_random(&s->seed) || !key_seed_random(&epoch))
@@ -121,8 +118,6 @@ static int create(struct store *s, MDB_txn *txn)
         status = mdb_dbi_open(txn, "events", MDB_CREATE, &s->events);
     if (status == 0)
         status = meta_put(txn, s->meta, META_SCHEMA, &schema, sizeof schema);
-    if (status == 0)
-        status = meta_put(txn, s->meta, META_CREATED, &created, sizeof created);
     if (status == 0)
         status = meta_put(txn, s->meta, META_EPOCH, &epoch, sizeof epoch);
     if (status == 0)

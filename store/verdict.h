@@ -21,11 +21,11 @@
 #include "store/question.h"
 #include "store/record.h"
 
-#define VERDICT_STATES(X)                                                                                      \
-    X(VERDICT_WAITING, "waiting")                                                                              \
-    X(VERDICT_SUCCEEDED, "succeeded")                                                                          \
-    X(VERDICT_FAILED, "failed")                                                                                \
-    X(VERDICT_SUPERSEDED, "superseded")                                                                        \
+#define VERDICT_STATES(X)               \
+    X(VERDICT_WAITING, "waiting")       \
+    X(VERDICT_SUCCEEDED, "succeeded")   \
+    X(VERDICT_FAILED, "failed")         \
+    X(VERDICT_SUPERSEDED, "superseded") \
     X(VERDICT_AMBIGUOUS, "ambiguous")
 enum verdict_state {
 #define X(id, text) id,
@@ -40,14 +40,14 @@ const char *verdict_state_text(enum verdict_state state);
 struct verdict_object {
     struct str cluster, kind, namespace, name; /* kind, namespace and name empty: the anonymous object */
     enum verdict_state state;
-    bool reported;         /* false: asked for in `objects` and never heard of with this revision */
-    uint64_t seq;          /* the record that decided its state (superseded: the other revision's success) or, while
+    bool reported; /* false: asked for in `objects` and never heard of with this revision */
+    uint64_t seq;  /* the record that decided its state (superseded: the other revision's success) or, while
                               waiting, its last word; 0: none */
-    struct str reason;     /* of that record */
-    struct str message;    /* of that record, at most RECORD_MESSAGE_MAX bytes */
-    struct str revision;   /* as that record reported it */
-    int64_t effective_ms;  /* of that record (its last statement) */
-    int64_t received_ms;   /* of that record (its last statement) */
+    struct str reason;        /* of that record */
+    struct str message;       /* of that record, at most RECORD_MESSAGE_MAX bytes */
+    struct str revision;      /* as that record reported it */
+    int64_t effective_ms;     /* of that record (its last statement) */
+    int64_t received_ms;      /* of that record (its last statement) */
     int64_t failing_since_ms; /* effective time from which it fails; valid for failures, counted or not yet */
     struct str superseded_by; /* revision S; also set on a success that a later revision replaced */
     int64_t superseded_ms;
@@ -60,20 +60,23 @@ struct verdict {
     const struct verdict_object *objects; /* every object that matched or was asked for, in a stable order */
     size_t n_objects;
     int64_t wake_at_ms; /* wall time at which the answer may change by itself; INT64_MAX: never */
-    int64_t decided_ms; /* since when it is so: effective time of the statement that decided, plus fail_after where a
+    int64_t
+        decided_ms; /* since when it is so: effective time of the statement that decided, plus fail_after where a
                            failure had to last; 0 while waiting */
     struct str explanation; /* one sentence: what is awaited and what each said last, with absolute times */
 };
 
 struct verdict_now {
     int64_t wall_ms;
-    int64_t failures_from_ms; /* a failure last received before this does not count (a retry's attempt began then);
+    int64_t
+        failures_from_ms; /* a failure last received before this does not count (a retry's attempt began then);
                                  INT64_MIN: all count. A success always counts. */
 };
 
 /* Records: those that match the question, and those that show superseding, in any order; others do no harm. Returns
  * NULL only when out of memory. The verdict owns copies of all its text; free with verdict_free. */
-struct verdict *verdict_new(const struct question *q, const struct record *records, size_t n, struct verdict_now now);
+struct verdict *verdict_new(const struct question *q, const struct record *records, size_t n,
+                            struct verdict_now now);
 void verdict_free(struct verdict *v);
 
 #endif

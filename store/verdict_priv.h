@@ -23,7 +23,7 @@ struct view_object {
 struct view {
     const struct question *q;
     struct revision asked;
-    struct view_item *items; /* by object, then by sequence; each sequence once */
+    struct view_item *items; /* by object, then by sequence */
     size_t n_items;
     struct view_object *objects; /* by cluster, kind, namespace, name */
     size_t n_objects;

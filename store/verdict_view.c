@@ -101,11 +101,6 @@ bool view_init(struct view *v, const struct question *q, const struct record *re
             (struct view_item){.r = &records[i], .match = revision_match(&v->asked, &set)};
     }
     qsort(v->items, v->n_items, sizeof *v->items, compare_items);
-    size_t kept = 0;
-    for (size_t i = 0; i < v->n_items; i++)
-        if (kept == 0 || compare_items(&v->items[kept - 1], &v->items[i]) != 0)
-            v->items[kept++] = v->items[i];
-    v->n_items = kept;
     decide_level(v);
     group(v);
     return true;

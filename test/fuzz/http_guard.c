@@ -5,10 +5,10 @@
 
 #include <stdlib.h>
 
-#define REQUIRE(condition)                                                                                     \
-    do {                                                                                                       \
-        if (!(condition))                                                                                      \
-            abort();                                                                                           \
+#define REQUIRE(condition) \
+    do {                   \
+        if (!(condition))  \
+            abort();       \
     } while (0)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -19,12 +19,13 @@ static void must(bool condition)
         abort();
 }
 
-/* jansson refuses numbers that are out of range, and escapes for halves of surrogate pairs, both of which are
- * JSON. */
+/* jansson refuses numbers that are out of range, names that hold a NUL, and escapes for halves of surrogate
+ * pairs, all of which are JSON. */
 static bool differs_legally(struct str line, const json_error_t *error)
 {
-    return json_error_code(error) == json_error_numeric_overflow || str_has(line, STR("\\ud")) ||
-           str_has(line, STR("\\uD"));
+    enum json_error_code code = json_error_code(error);
+    return code == json_error_numeric_overflow || code == json_error_null_byte_in_key ||
+           str_has(line, STR("\\ud")) || str_has(line, STR("\\uD"));
 }
 
 static void scan_line(struct str line)
@@ -37,11 +38,14 @@ static void scan_line(struct str line)
     json_t *tree = json_loadb(line.at, line.len, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
     bool valid = k8s_scan_object(line, m, 2);
 
-    if (json_is_object(tree))
+    /* jansson overlooks a NUL after true, false and null. */
+    if (str_find(line, '\0') >= 0)
+        must(!valid);
+    else if (json_is_object(tree))
         must(valid);
     else if (valid)
         must(!tree && differs_legally(line, &error));
-    if (json_is_object(tree) && m[0].value.at) {
+    if (valid && json_is_object(tree) && m[0].value.at) {
         char text[MOST + 1];
         json_t *type = json_object_get(tree, "type");
         /* Another member may be named "type" by way of escapes, and then the last one counts for jansson. */

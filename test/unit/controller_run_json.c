@@ -456,7 +456,7 @@ static struct verdict_object deciding = {.kind = {"Kustomization", 13},
 static struct verdict verdict = {.decider = &deciding,
                                  .objects = &deciding,
                                  .n_objects = 1,
-                                 .explanation = {"Waiting for Kustomization/apps/web.", 35}};
+                                 .explanation = {"Kustomization/apps/web has said nothing", 39}};
 
 static json_t *patched;
 
@@ -568,16 +568,16 @@ static void reasons_and_messages(void)
         enum action_kind action;
         const char *status, *reason, *begins;
     } table[] = {
-        {KIND_RUN, ACTION_START, "Unknown", "Waiting", "Waiting for Kustomization/apps/web."},
+        {KIND_RUN, ACTION_START, "Unknown", "Waiting", "Kustomization/apps/web has said nothing"},
         {KIND_CUSTOMRUN, ACTION_SUCCEED, "True", "ReconciliationSucceeded",
          "The revision has been reconciled. Revision abc: Kustomization/apps/web at 2026-01-01T00:02:00Z."},
         {KIND_CUSTOMRUN, ACTION_FAIL, "False", "ReconciliationFailed",
          "The revision failed to reconcile. Reason: 'BuildFailed'. Message: 'no such file'. Revision abc: "
          "Kustomization/apps/web at 2026-01-01T00:02:00Z."},
         {KIND_CUSTOMRUN, ACTION_SUPERSEDE, "False", "Superseded", "The revision was superseded"},
-        {KIND_CUSTOMRUN, ACTION_AMBIGUOUS, "False", "AmbiguousRevision", "The revision is ambiguous."},
+        {KIND_CUSTOMRUN, ACTION_AMBIGUOUS, "False", "AmbiguousRevision", "The revision is ambiguous: "},
         {KIND_RUN, ACTION_EXPIRE, "False", "RunTimedOut",
-         "The revision was not reconciled within 1h. Revision abc."},
+         "The revision was not reconciled within 1h. Revision abc: "},
         {KIND_CUSTOMRUN, ACTION_EXPIRE, "False", "CustomRunTimedOut",
          "The revision was not reconciled within 1h."},
         {KIND_RUN, ACTION_CANCEL, "False", "RunCancelled", "Run cancelled while waiting for revision abc."},
@@ -696,9 +696,9 @@ static void item_58_results(void)
         {ACTION_SUPERSEDE, "superseded", "Kustomization/apps/web", "BuildFailed", "no such file",
          "2026-01-01T00:02:00Z", "42"},
         {ACTION_AMBIGUOUS, "failed", "", "AmbiguousRevision",
-         "The revision is ambiguous. Waiting for Kustomization/apps/web.", "2026-01-01T00:03:00Z", ""},
+         "The revision is ambiguous: Kustomization/apps/web has said nothing", "2026-01-01T00:03:00Z", ""},
         {ACTION_EXPIRE, "timedout", "", "CustomRunTimedOut",
-         "The revision was not reconciled within 1h. Revision abc. Waiting for Kustomization/apps/web.",
+         "The revision was not reconciled within 1h. Revision abc: Kustomization/apps/web has said nothing",
          "2026-01-01T00:03:00Z", ""},
         {ACTION_CANCEL, "cancelled", "", "CustomRunCancelled",
          "CustomRun cancelled while waiting for revision abc.", "2026-01-01T00:03:00Z", ""},
@@ -709,7 +709,8 @@ static void item_58_results(void)
         json_t *status = patch(table[i].kind);
         check_full_set(status);
         CHECK_STR(result(status, "verdict"), str_of(table[i].verdict));
-        CHECK_STR(result(status, "revision"), STR("abc"));
+        bool reported = table[i].kind == ACTION_SUCCEED || table[i].kind == ACTION_FAIL;
+        CHECK_STR(result(status, "revision"), reported ? STR("main@sha1:abc") : STR("abc"));
         CHECK_STR(result(status, "object"), str_of(table[i].object));
         CHECK_STR(result(status, "reason"), str_of(table[i].reason));
         CHECK_STR(result(status, "message"), str_of(table[i].message));

@@ -448,7 +448,8 @@ static void test_filters(void)
 
 static bool store_many(struct app *app, int n)
 {
-    struct event event = {.kind = STR("Kustomization"), .namespace = STR("n"), .reason = STR("Progressing")};
+    struct flux_event event = {
+        .kind = STR("Kustomization"), .namespace = STR("n"), .reason = STR("Progressing")};
     char body[64], name[32];
 
     for (int i = 0; i < n; i++) {

@@ -271,6 +271,37 @@ static void test_client_leaves(void)
     rig_stop(&app.rig);
 }
 
+/* A client that has ended its own side still waits for the answer. */
+static void test_half_closed_client(void)
+{
+    struct app app;
+    struct client c;
+    struct str body;
+
+    start(&app, NULL);
+    for (int held = 0; held < 2; held++) {
+        harness_case("held %d", held);
+        client_open(&c, &app.rig);
+        client_text(&c, held ? "POST /hold HTTP/1.1\r\n" H "Content-Length: 2\r\n\r\nab"
+                             : "POST /post HTTP/1.1\r\n" H "Content-Length: 4194304\r\n\r\n");
+        for (int i = 0; !held && i < 4096; i++) {
+            char kib[1024] = "x";
+            client_send(&c, (struct str){kib, sizeof kib});
+        }
+        shutdown(c.fd, SHUT_WR);
+        if (held) {
+            RIG_UNTIL(&app.rig, app.n_held == 1);
+            rig_turn(&app.rig, 5);
+            answer(&app, app.held[0]);
+        }
+        CHECK_INT(client_answer(&c, &body), 200);
+        CHECK_INT(body.len, held ? 13 : 4194304);
+        client_wait_closed(&c);
+        client_close(&c);
+    }
+    rig_stop(&app.rig);
+}
+
 static void test_free_with_requests_in_hand(void)
 {
     struct app app;
@@ -474,6 +505,7 @@ int main(void)
                                        TEST(test_large_body),
                                        TEST(test_answer_comes_later),
                                        TEST(test_client_leaves),
+                                       TEST(test_half_closed_client),
                                        TEST(test_free_with_requests_in_hand),
                                        TEST(test_stop_accepting),
                                        TEST(test_listen_addresses),

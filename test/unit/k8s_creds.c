@@ -125,6 +125,7 @@ static void test_errors(void)
     write_file("spaced", "a b");
     write_file("header", "a\r\nX: y");
     write_file("text", "no certificate");
+    const struct k8s_pod empty_pod = {"", "", folder};
     const struct k8s_pod bad_pod = {"bad host", "443", folder};
     const struct {
         const char *name;
@@ -136,6 +137,7 @@ static void test_errors(void)
          {0},
          NULL,
          "not in a pod: give --kube-api URL (e.g. http://127.0.0.1:8001 with kubectl proxy), or --no-kube"},
+        {"empty environment", {0}, &empty_pod, "not in a pod: give --kube-api URL"},
         {"no URL", {.api = "localhost"}, NULL, "--kube-api localhost: not of the form http(s)://host[:port]"},
         {"bad environment", {0}, &bad_pod, "KUBERNETES_SERVICE_HOST bad host"},
         {"no token file",

@@ -368,8 +368,8 @@ static UNUSED void server_listen(struct server *s, const char *host)
 
     if (!v6)
         inet_pton(AF_INET, host, &four.sin_addr);
-    s->listener = evconnlistener_new_bind(s->base, on_accept, s, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_REUSEABLE, 64,
-                                          v6 ? (struct sockaddr *)&six : (struct sockaddr *)&four,
+    s->listener = evconnlistener_new_bind(s->base, on_accept, s, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_REUSEABLE,
+                                          64, v6 ? (struct sockaddr *)&six : (struct sockaddr *)&four,
                                           v6 ? sizeof six : sizeof four);
     if (!s->listener) {
         printf("# cannot listen on %s\n", host);

@@ -301,7 +301,7 @@ static void check_sample(const char *path, struct str body)
         i++;
     if (i == N_SAMPLES)
         HARNESS_FAIL("this sample is not in the list");
-    struct event *e = event_from_json(body, err);
+    struct flux_event *e = event_from_json(body, err);
     CHECK(e != NULL);
     enum event_class class = classify(e->kind, e->controller, e->severity, e->reason, e->message);
     event_json_free(e);

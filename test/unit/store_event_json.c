@@ -1,13 +1,15 @@
 /* The event codec: what is accepted, what is refused with which words, and what is given back. */
 #include "harness.h"
 
+#include <jansson.h>
+
 #include "golden.h"
 #include "store/event_json.h"
 
-static struct event *parse(const char *body)
+static struct flux_event *parse(const char *body)
 {
     static char err[EVENT_ERROR];
-    struct event *e = event_from_json(str_of(body), err);
+    struct flux_event *e = event_from_json(str_of(body), err);
 
     if (!e)
         HARNESS_FAIL("refused: %s", err);
@@ -16,7 +18,7 @@ static struct event *parse(const char *body)
 
 static void test_members(void)
 {
-    struct event *e = parse(
+    struct flux_event *e = parse(
         "{\"involvedObject\":{\"kind\":\"Kustomization\",\"namespace\":\"flux-system\",\"name\":\"apps\","
         "\"uid\":\"u1\",\"apiVersion\":\"kustomize.toolkit.fluxcd.io/"
         "v1\",\"resourceVersion\":\"7\",\"fieldPath\":\"f\"},"
@@ -102,6 +104,8 @@ static void test_accepted(void)
          "{\"involvedObject\":{\"apiVersion\":\"helm.toolkit.fluxcd.io/v2\"},\"metadata\":{"
          "\"helm.toolkit.fluxcd.io/revision\":\"h\",\"event.toolkit.fluxcd.io/revision\":\"e\"}}",
          "h", "", false, false},
+        {"nothing behind the prefix", "{\"metadata\":{\"event.toolkit.fluxcd.io/\":\"x\"}}", "", "", true,
+         false},
         {"another prefix stays", "{\"metadata\":{\"example.com/revision\":\"g\"}}", "", "", true, false},
         {"no group, slash first",
          "{\"metadata\":{\"/revision\":\"g\"},\"involvedObject\":{\"apiVersion\":\"v1\"}}", "", "", true,
@@ -110,7 +114,7 @@ static void test_accepted(void)
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         harness_case("%s", rows[i].name);
-        struct event *e = parse(rows[i].body);
+        struct flux_event *e = parse(rows[i].body);
         CHECK_STR(e->revision, str_of(rows[i].revision));
         CHECK_STR(e->reason, str_of(rows[i].reason));
         CHECK_INT(e->plain, rows[i].plain);
@@ -171,7 +175,7 @@ static void test_refused(void)
     free(very_deep);
 }
 
-static struct record record_of(const struct event *e, struct str body)
+static struct record record_of(const struct flux_event *e, struct str body)
 {
     return (struct record){
         .seq = 7,
@@ -229,7 +233,7 @@ static void test_answer(void)
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         harness_case("%s", rows[i].name);
-        struct event *e = parse(rows[i].body);
+        struct flux_event *e = parse(rows[i].body);
         struct record r = record_of(e, str_of(rows[i].body));
         out.len = 0;
         CHECK(event_record_to_json(&r, &out));
@@ -242,7 +246,7 @@ static void test_answer(void)
 /* Appends behind what is there. */
 static void test_answer_appends(void)
 {
-    struct event *e = parse("{}");
+    struct flux_event *e = parse("{}");
     struct record r = record_of(e, STR("{}"));
     struct json_out out = {0};
 
@@ -257,7 +261,7 @@ static void check_golden(const char *path, struct str body)
 {
     char err[EVENT_ERROR];
     struct json_out out = {0};
-    struct event *e = event_from_json(body, err);
+    struct flux_event *e = event_from_json(body, err);
 
     if (!e)
         HARNESS_FAIL("refused: %s", err);
@@ -275,7 +279,7 @@ static void check_golden(const char *path, struct str body)
         CHECK_STR(str_from(answer, body.len), STR(ADDED));
     }
     CHECK(str_find(answer, '\n') < 0);
-    struct event *again = event_from_json(answer, err);
+    struct flux_event *again = event_from_json(answer, err);
     CHECK(again != NULL);
     CHECK_STR(again->message, e->message);
     CHECK_STR(again->revision, e->revision);
@@ -303,7 +307,7 @@ static void test_many_members(void)
         len += 7;
     }
     memcpy(body + len - 2, "}", 2);
-    struct event *e = parse(body);
+    struct flux_event *e = parse(body);
     struct record r = record_of(e, str_of(body));
     struct json_out out = {0};
     CHECK(event_record_to_json(&r, &out));
@@ -311,6 +315,59 @@ static void test_many_members(void)
     json_out_free(&out);
     event_json_free(e);
     free(body);
+}
+
+static size_t allocations_left;
+
+static void *failing_malloc(size_t size)
+{
+    return allocations_left == 0 ? NULL : (allocations_left--, malloc(size));
+}
+
+/* The n-th allocation fails, for each n: nothing leaks (the sanitizer looks), and nothing is said that is not
+ * so. */
+static void test_out_of_memory(void)
+{
+    static const char body[] =
+        "{ \"n\":1e999,\"involvedObject\":{\"kind\":\"K\",\"apiVersion\":\"example.com/v1\"},"
+        "\"metadata\":{\"example.com/revision\":\"r\",\"a\":\"b\"}}";
+    static const char answer[] =
+        "{\"n\":1e999,\"involvedObject\":{\"kind\":\"K\",\"apiVersion\":\"example.com/v1\"},"
+        "\"metadata\":{\"revision\":\"r\",\"a\":\"b\"}," ADDED;
+    struct flux_event *e = parse(body);
+    struct record r = record_of(e, str_of(body));
+    char err[EVENT_ERROR];
+    bool done = false;
+    size_t n = 0;
+
+    event_json_free(e);
+    for (; !done; n++) {
+        harness_case("parse, allocation %zu", n);
+        allocations_left = n;
+        json_set_alloc_funcs(failing_malloc, free);
+        e = event_from_json(str_of(body), err);
+        json_set_alloc_funcs(malloc, free);
+        done = e != NULL;
+        CHECK(done || err[0] != '\0');
+        if (done)
+            CHECK_STR(e->revision, STR("r"));
+        event_json_free(e);
+    }
+    CHECK(n > 10);
+    for (n = 0, done = false; !done; n++) {
+        struct json_out out = {0};
+        harness_case("answer, allocation %zu", n);
+        allocations_left = n;
+        json_set_alloc_funcs(failing_malloc, free);
+        done = event_record_to_json(&r, &out);
+        json_set_alloc_funcs(malloc, free);
+        if (done)
+            CHECK_STR(((struct str){out.at, out.len}), str_of(answer));
+        else
+            CHECK_INT(out.len, 0);
+        json_out_free(&out);
+    }
+    CHECK(n > 10);
 }
 
 int main(void)
@@ -322,5 +379,6 @@ int main(void)
                                        TEST(test_answer_appends),
                                        TEST(test_golden),
                                        TEST(test_many_members),
+                                       TEST(test_out_of_memory),
                                        {0}});
 }

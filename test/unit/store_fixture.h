@@ -119,15 +119,15 @@ struct said {
     const char *body;     /* NULL: made of the rest */
 };
 
-__attribute__((unused)) static struct event event_of(const struct said *said)
+__attribute__((unused)) static struct flux_event event_of(const struct said *said)
 {
-    return (struct event){
+    return (struct flux_event){
         .cluster = str_of(said->cluster),
         .kind = str_of(said->kind),
         .namespace = str_of(said->namespace),
         .name = str_of(said->name),
         .reason = str_of(said->reason),
-        .severity = STR("info"),
+        .severity = str_ends(str_of(said->reason), STR("Failed")) ? STR("error") : STR("info"),
         .revision = str_of(said->revision),
         .message = str_of(said->message),
         .timestamp_ms = said->timestamp_ms,
@@ -139,7 +139,7 @@ __attribute__((unused)) static struct event event_of(const struct said *said)
 __attribute__((unused)) static enum store_status fixture_say(struct fixture *f, const struct said *said,
                                                              int64_t now_ms, uint64_t token)
 {
-    struct event e = event_of(said);
+    struct flux_event e = event_of(said);
     char body[2048];
     (void)snprintf(body, sizeof body, "{%s/%s/%s %s %s %s %s %lld}", said->cluster ? said->cluster : "",
                    said->kind ? said->kind : "", said->name ? said->name : "",

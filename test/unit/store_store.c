@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <semaphore.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 static const struct said ks = {.kind = "Kustomization",
@@ -341,6 +342,48 @@ static void test_disk_full(void)
     fixture_free(f);
 }
 
+static void limit_files(rlim_t bytes)
+{
+    struct rlimit limit;
+    CHECK_INT(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes;
+    CHECK_INT(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+/* A limit on the size of files cuts writes short, as a full disk does: the real thing, down to LMDB. */
+static void test_really_full(void)
+{
+    struct fixture *f = fixture_new();
+    struct flux_event e = event_of(&ks);
+    static char body[20000];
+    const char *why = NULL;
+    uint64_t stored = 0;
+    struct store_stats stats;
+
+    memset(body, 'x', sizeof body);
+    limit_files(3 << 20);
+    for (int i = 0; i < 1000 && stored == f->n_done; i++) {
+        (void)snprintf(body, sizeof body, "{%d", i);
+        CHECK_INT(store_append(f->store, &e, (struct str){body, sizeof body}, VIA_WEBHOOK, NOW_MS,
+                               fixture_done, f, 0),
+                  STORE_OK);
+        fixture_settle(f);
+        stored += f->done[f->n_done - 1].status == STORE_OK;
+    }
+    limit_files(RLIM_INFINITY);
+    CHECK(stored > 10 && stored < 1000);
+    CHECK_INT(f->done[f->n_done - 1].status, STORE_FULL);
+    CHECK(!store_dead(f->store));
+    CHECK(!store_ready(f->store, &why));
+    fixture_turn(f);
+    CHECK(store_ready(f->store, &why));
+    CHECK_INT(fixture_store(f, &curl_fail, NOW_MS), stored + 1);
+    fixture_reopen(f);
+    store_get_stats(f->store, &stats);
+    CHECK_INT(stats.records, stored + 1);
+    fixture_free(f);
+}
+
 static void test_map_full_is_full(void)
 {
     struct fixture *f = fixture_new();
@@ -382,7 +425,7 @@ static void test_sync_error_is_the_end(void)
 static void test_queue_is_bounded(void)
 {
     struct fixture *f = fixture_new();
-    struct event e = event_of(&ks);
+    struct flux_event e = event_of(&ks);
 
     f->store->max_queued_bytes = 10;
     CHECK_INT(store_append(f->store, &e, STR("12345678901"), VIA_WEBHOOK, NOW_MS, NULL, NULL, 0), STORE_BUSY);
@@ -710,6 +753,7 @@ int main(void)
                                        TEST(test_group_commit),
                                        TEST(test_nothing_before_the_commit),
                                        TEST(test_disk_full),
+                                       TEST(test_really_full),
                                        TEST(test_map_full_is_full),
                                        TEST(test_sync_error_is_the_end),
                                        TEST(test_queue_is_bounded),

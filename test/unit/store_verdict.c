@@ -1,10 +1,13 @@
 /* The verdict: a table of stories, and properties over generated ones.
  *
  * A story is a text of records, "seq object class revision time" and options, with ';' between them:
- *   object    K/ns/name, H/..., G/..., O/... (Kustomization, HelmRelease, GitRepository, OCIRepository), "-"
- * for none, "cluster:" in front class     S F P O revision  A B C D: Git revisions on main; ".": none; or as
- * it is time      seconds; "10-40": first and last statement options   a: ranked by arrival; o=...:
- * originRevision; d=...: oci-digest; c=...: commit; r=...: received last
+ *
+ * - object: K/ns/name, H (HelmRelease), G (GitRepository), O (OCIRepository); "-" none; "cluster:" in front
+ * - class: S F P O
+ * - revision: A B C D are Git revisions on main, "." is none, others as they are
+ * - time: seconds; "10-40": first and last statement
+ * - options: a ranked by arrival; e severity error; o=... originRevision; d=... oci-digest; c=... commit
+ * - and r=...: when it was last received
  */
 #include "harness.h"
 
@@ -69,6 +72,7 @@ static void read_option(struct record *r, char *word)
 
     switch (word[0]) {
     case 'a': r->first.by_arrival = r->last.by_arrival = true; break;
+    case 'e': r->severity = STR("error"); break;
     case 'o': r->origin_revision = value; break;
     case 'd': r->oci_digest = value; break;
     case 'c': r->commit = value; break;
@@ -231,6 +235,10 @@ static const struct row rows[] = {
      "GitRepository/fs/fleet said Progressing at 2026-08-01T10:00:10Z (\"the message\"); no Kustomization or "
      "HelmRelease "
      "has reported it"},
+    {"the source fails since", "revision=A objects=Kustomization/fs/apps",
+     "1 G/fs/fleet P A 10;2 G/fs/fleet O . 20 e", VERDICT_WAITING, 0, NEVER, NULL,
+     "has not reported it; since then GitRepository/fs/fleet said Other at 2026-08-01T10:00:20Z (\"the "
+     "message\")"},
     /* objects */
     {"the object asked for", "revision=A objects=Kustomization/fs/apps", "1 K/fs/apps S A 10",
      VERDICT_SUCCEEDED, 10, NEVER, "apps", ""},
@@ -348,6 +356,9 @@ static void check_row(const struct row *row, const struct verdict *v)
     CHECK_INT(v->decider != NULL, row->decider != NULL);
     if (row->decider)
         CHECK_STR(v->decider->name, str_of(row->decider));
+    for (size_t i = 0; i < v->n_objects; i++) /* nothing is replaced by itself */
+        CHECK(v->objects[i].state != VERDICT_SUCCEEDED || v->objects[i].superseded_by.len == 0 ||
+              !str_eq(v->objects[i].superseded_by, v->objects[i].revision));
 }
 
 static void test_stories(void)
