@@ -235,9 +235,9 @@ static void send_reply(struct http_server *s, struct evhttp_request *req, const 
         evhttp_request_free(req);
         return;
     }
-    size_t len = reply->body.len;
+    size_t len = reply->text ? evbuffer_get_length(reply->text) : reply->body.len;
     if (evhttp_request_get_command(req) != EVHTTP_REQ_HEAD && len > 0 &&
-        evbuffer_add(out, reply->body.at, len) != 0) {
+        (reply->text ? evbuffer_add_buffer(out, reply->text) : evbuffer_add(out, reply->body.at, len)) != 0) {
         status = 503;
         len = 0;
     }

@@ -12,6 +12,7 @@
 #include "store/report.h"
 #include "store/str.h"
 
+struct evbuffer;
 struct event_base;
 struct http_server;
 struct http_request;
@@ -73,10 +74,11 @@ bool http_request_params(struct http_request *r, const struct http_param **ret, 
 
 struct http_reply {
     int status;
-    const char *type;  /* Content-Type; NULL: application/json */
-    struct str body;   /* copied */
-    const char *link;  /* Link header or NULL */
-    int retry_after_s; /* 0: none */
+    const char *type;      /* Content-Type; NULL: application/json */
+    struct str body;       /* copied */
+    struct evbuffer *text; /* instead of body, for long ones: its content is moved out of it; or NULL */
+    const char *link;      /* Link header or NULL */
+    int retry_after_s;     /* 0: none */
 };
 void http_reply(struct http_server *s, uint64_t id, const struct http_reply *reply);
 /* For answers that come much later: calls on_gone when the client goes away before its answer; after that there is
