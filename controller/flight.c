@@ -159,8 +159,10 @@ static void announce(struct tracked *t, const struct run *written)
         return;
     const struct run_event e = {written->reason, written->message, !normal, t->c->now.wall_ms, unique(t->c)};
     create_event(t, written, &e);
-    if (action_is_final(kind))
+    if (action_is_final(kind)) {
         t->c->stats.finished++;
+        list_finished(t, written);
+    }
     if (kind == ACTION_REJECT)
         t->c->stats.rejected++;
     report_run(t, REPORT_INFO,
