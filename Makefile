@@ -87,7 +87,7 @@ e2e: deps-e2e ## the real kube-apiserver, Tekton and helm (needs Go; builds them
 	@$(MAKE) --no-print-directory all
 	@test/e2e/run
 
-bench: deps-build ## measure; prints, and gates nothing
+bench: deps-bench ## measure; prints, and gates nothing
 	@$(MAKE) --no-print-directory all
 	@$(MAKE) --no-print-directory -f test/Makefile bench
 
@@ -103,11 +103,12 @@ layering: ## each folder includes only what is left of it
 # What a Debian machine needs. Nothing is asked; nothing happens when all is there.
 DEPS_build := build-essential pkg-config libevent-dev libjansson-dev libssl-dev liblmdb-dev curl ca-certificates
 DEPS_test  := $(DEPS_build) binutils python3 python3-pytest
+DEPS_bench := $(DEPS_build) wrk
 DEPS_fuzz  := $(DEPS_build) clang libclang-rt-14-dev
 DEPS_e2e   := $(DEPS_build) debootstrap etcd-server
 DEPS_lint  := $(DEPS_build) clang-format cppcheck shellcheck
 deps: ## install the Debian packages that all targets need
-	@test/deps.sh $(sort $(DEPS_test) $(DEPS_fuzz) $(DEPS_e2e) $(DEPS_lint))
+	@test/deps.sh $(sort $(DEPS_test) $(DEPS_bench) $(DEPS_fuzz) $(DEPS_e2e) $(DEPS_lint))
 deps-%:
 	@test/deps.sh $(DEPS_$*)
 

@@ -75,6 +75,8 @@ struct watch {
     struct k8s_watch *watch;
     enum run_kind kind;
     unsigned scope;
+    const char *namespace; /* NULL: all */
+    bool told;             /* that it is in step */
 };
 
 struct program {
@@ -226,12 +228,20 @@ static void on_watch_object(void *arg, enum k8s_change change, struct str json)
 static void on_watch_synced(void *arg)
 {
     struct watch *w = arg;
+
+    if (!w->told)
+        REPORT(&w->program->reporter, REPORT_INFO, "watching",
+               FIELD_TEXT("resource", run_kind_name(w->kind)->plural),
+               FIELD_TEXT("namespace", w->namespace ? w->namespace : "all"));
+    w->told = true;
     controller_on_synced(w->program->controller, w->kind, w->scope, moment_now());
 }
 
 static void on_watch_absent(void *arg)
 {
     struct watch *w = arg;
+
+    w->told = false;
     controller_on_absent(w->program->controller, w->kind, w->scope);
 }
 
@@ -289,7 +299,7 @@ static bool watch_start(struct program *p, enum run_kind kind, const char *names
                 : snprintf(path, sizeof path, "%s/%s", name->prefix, name->plural);
     if (n < 0 || (size_t)n >= sizeof path)
         return false;
-    *w = (struct watch){.program = p, .kind = kind, .scope = (unsigned)p->n_watches};
+    *w = (struct watch){.program = p, .kind = kind, .scope = (unsigned)p->n_watches, .namespace = namespace};
     w->watch = k8s_watch_new(p->k8s, path, &callbacks);
     if (!w->watch)
         return false;

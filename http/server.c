@@ -298,6 +298,21 @@ void http_reply_error(struct http_server *s, uint64_t id, int status, const char
     send_error(s, req, status, n < 0 ? STR("internal error") : str_of(message), NULL);
 }
 
+bool http_without_params(struct http_server *s, struct http_request *r)
+{
+    const struct http_param *params;
+    char err[HTTP_ERROR];
+    size_t n;
+
+    if (!http_request_params(r, &params, &n, err))
+        http_reply_error(s, r->id, 400, "%s", err);
+    else if (n > 0)
+        http_reply_error(s, r->id, 400, "this path takes no query parameters");
+    else
+        return true;
+    return false;
+}
+
 static void no_route(struct http_server *s, const struct http_request *r)
 {
     char buffer[128];

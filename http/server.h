@@ -72,6 +72,9 @@ struct http_param {
 bool http_request_params(struct http_request *r, const struct http_param **ret, size_t *ret_n,
                          char err[static HTTP_ERROR]);
 
+/* For paths without parameters: true when the query has none; else answers 400. */
+bool http_without_params(struct http_server *s, struct http_request *r);
+
 struct http_reply {
     int status;
     const char *type;      /* Content-Type; NULL: application/json */

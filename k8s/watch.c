@@ -6,8 +6,7 @@
  * The machine: step() is the only place where states change; callbacks from inside evhttp (on_head, on_data)
  * only note what they saw, and wake it.
  *
- *     RESTING --timer--> WAITING --turn of the gate--> LISTING --page--> HANDING --last page--> WAITING (to
- * watch)
+ *     RESTING --timer--> WAITING --turn of the gate--> LISTING --page--> HANDING --last page--> WAITING
  *                                                  \-> WATCHING --end--> RESTING (to watch, or to list again)
  *
  * Invariants: resourceVersion moves only after the object that carries it was handed over; whatever breaks,

@@ -28,11 +28,11 @@ struct store_config {
 };
 extern const struct flag store_flags[]; /* fill a struct store_config */
 
-#define STORE_MAX_QUEUED_BYTES \
-    (UINT64_C(64) << 20)        /* --, the contract's bound on unfinished and queued bodies */
-#define STORE_BATCH_EVENTS 1024 /* most events in one commit: keeps it a few ms long */
-#define STORE_BATCH_BYTES  (UINT64_C(4) << 20)
-#define STORE_MAP_BYTES    (UINT64_C(64) << 30) /* address space, not disk: LMDB's file grows as used */
+/* Bound of the contract on unfinished and queued bodies together. */
+#define STORE_MAX_QUEUED_BYTES (UINT64_C(64) << 20)
+#define STORE_BATCH_EVENTS     1024 /* most events in one commit: keeps it a few ms long */
+#define STORE_BATCH_BYTES      (UINT64_C(4) << 20)
+#define STORE_MAP_BYTES        (UINT64_C(64) << 30) /* address space, not disk: LMDB's file grows as used */
 
 #define STORE_ERROR 512
 /* Opens or creates the store and rebuilds the index. On failure returns NULL and one line in err that names

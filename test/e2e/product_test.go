@@ -85,7 +85,7 @@ func (p *product) start() {
 	p.t.Helper()
 	args := []string{
 		"--listen", fmt.Sprintf("127.0.0.1:%d", p.port),
-		"--data-dir", filepath.Join(p.folder, "data"),
+		"--data-dir", filepath.Join(p.folder, "data"), "--allow-network-fs",
 		"--kube-api", p.api,
 		"--kube-token-file", p.token,
 		"--kube-ca-file", p.ca,

@@ -110,7 +110,8 @@ def test_kill_under_load_loses_nothing_acknowledged(make_server):
 
 def test_second_process_is_refused(make_server):
     server = make_server()
-    second = subprocess.run([fes.SERVER_BINARY, "--no-kube", "--listen", "127.0.0.1:0", "--data-dir", server.data_dir],
+    second = subprocess.run([fes.SERVER_BINARY, "--no-kube", "--listen", "127.0.0.1:0", "--data-dir", server.data_dir,
+                             "--allow-network-fs"],
                             capture_output=True, text=True, timeout=fes.DEADLINE)
     assert second.returncode == 2 and second.stderr.count("\n") == 1, second
     assert server.data_dir in second.stderr and str(server.process.child.pid) in second.stderr, second.stderr
@@ -125,6 +126,7 @@ def test_a_data_directory_that_cannot_be_used(make_server, tmp_path, make_dir):
     else:
         data.mkdir()
         (data / "data.mdb").write_bytes(b"garbage" * 4096)
-    done = subprocess.run([fes.SERVER_BINARY, "--no-kube", "--listen", "127.0.0.1:0", "--data-dir", str(data)],
+    done = subprocess.run([fes.SERVER_BINARY, "--no-kube", "--listen", "127.0.0.1:0", "--data-dir", str(data),
+                           "--allow-network-fs"],
                           capture_output=True, text=True, timeout=fes.DEADLINE)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and str(data) in done.stderr, done

@@ -47,7 +47,7 @@ __attribute__((unused)) static struct store *fixture_try_open(struct fixture *f,
                                                               char err[static STORE_ERROR])
 {
     struct reporter reporter = {fixture_report, f};
-    struct store_config config = {.dir = f->dir, .cluster = cluster};
+    struct store_config config = {.dir = f->dir, .cluster = cluster, .allow_network_fs = true};
     return store_open(&config, &reporter, err);
 }
 
