@@ -472,6 +472,11 @@ void http_server_stop_accepting(struct http_server *s)
     guard_close_idle(s->guards);
 }
 
+void http_server_set_queued(struct http_server *s, uint64_t bytes)
+{
+    guard_set_queued(s->guards, bytes);
+}
+
 size_t http_server_pending(const struct http_server *s)
 {
     return s->pending.n + guard_replying(s->guards);
