@@ -14,7 +14,9 @@
 #include "controller/controller.h"
 #include "http/events.h"
 #include "http/health.h"
+#include "http/runs.h"
 #include "http/server.h"
+#include "http/wait.h"
 #include "k8s/client.h"
 #include "k8s/watch.h"
 #include "store/store.h"
@@ -84,6 +86,8 @@ struct program {
     struct http_server *server;
     struct events *events;
     struct health *health;
+    struct wait *wait;
+    struct runs *runs;
     struct store *store;
     struct waiters *waiters;
     struct k8s_client *k8s;
@@ -317,6 +321,17 @@ static bool watches_start(struct program *p)
     return true;
 }
 
+/* What GET /runs shows. */
+static char *runs_piece_now(void *arg, uint64_t *position, bool *ret_last)
+{
+    struct program *p = arg;
+
+    if (p->controller)
+        return controller_list(p->controller, position, moment_now(), ret_last);
+    *ret_last = true;
+    return strdup("{\"waiting\":[],\"finished\":[]}\n");
+}
+
 /* ---- readiness ---- */
 
 static bool store_part(void *arg, const char **ret_why)
@@ -385,6 +400,7 @@ static void on_stop_signal(evutil_socket_t number, short what, void *arg)
     p->stopping = true;
     REPORT(&p->reporter, REPORT_INFO, "stopping", FIELD_INT("signal", number));
     http_server_stop_accepting(p->server);
+    wait_shutdown(p->wait);
     event_add(p->shutdown_event,
               &(struct timeval){.tv_sec = SHUTDOWN_MS / 1000, .tv_usec = SHUTDOWN_MS % 1000 * 1000});
 }
@@ -472,7 +488,10 @@ static int http_init(struct program *p)
         return config_error(err);
     p->events = events_new(p->server, wall_ms, &p->reporter);
     p->health = health_new(p->server);
-    if (!p->events || !p->health || !health_add(p->health, "store", true, store_part, p))
+    p->wait = wait_new(p->server, p->base, moment_now);
+    p->runs = runs_new(p->server, p->base, runs_piece_now, p);
+    if (!p->events || !p->health || !p->wait || !p->runs ||
+        !health_add(p->health, "store", true, store_part, p))
         return config_error("out of memory");
     return 0;
 }
@@ -495,8 +514,10 @@ static int store_init(struct program *p)
     p->store_event = event_new(p->base, store_fd(p->store), EV_READ | EV_PERSIST, on_store, p);
     if (!p->waiters || !p->store_event || event_add(p->store_event, NULL) != 0)
         return config_error("out of memory");
-    if (p->events)
+    if (p->events) {
         events_set_store(p->events, p->store);
+        wait_set_store(p->wait, p->store, p->waiters);
+    }
     return 0;
 }
 
@@ -528,6 +549,8 @@ static void program_free(struct program *p)
     k8s_client_free(p->k8s);
     if (p->store_event)
         event_free(p->store_event);
+    runs_free(p->runs);
+    wait_free(p->wait);
     controller_free(p->controller);
     waiters_free(p->waiters);
     store_close(p->store);

@@ -245,6 +245,7 @@ void controller_free(struct controller *c)
     if (!c)
         return;
     runs_free_all(c);
+    list_free(c);
     for (int kind = 0; kind < RUN_KINDS; kind++)
         free(c->scopes[kind]);
     free(c);

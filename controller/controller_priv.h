@@ -81,6 +81,8 @@ struct controller {
     int64_t forbidden_mono_ms; /* last report of a 403; INT64_MIN: none */
     bool poked; /* a waiter was marked since the last waiters_run: the loop must turn once more */
     struct controller_stats stats;
+    char *finished[CONTROLLER_FINISHED]; /* JSON; a ring: the oldest is at n_finished % CONTROLLER_FINISHED */
+    uint64_t n_finished;
 };
 
 /* ---- runs.c: the table ---- */
@@ -112,6 +114,12 @@ void flight_reply(struct tracked *t, int status, int64_t retry_after_ms, struct 
 
 /* Announces the transition of a PATCH that got no answer, when t's state shows that it was applied. */
 void flight_settle(struct tracked *t);
+
+/* ---- list.c: what GET /runs shows ---- */
+
+/* t has ended with `doing`. written: the object as the API has it. */
+void list_finished(struct tracked *t, const struct run *written);
+void list_free(struct controller *c);
 
 /* ---- tracked.c: one Run ---- */
 

@@ -9,7 +9,7 @@
  * 404     the object is gone                             forgotten, silently
  * 409     it has changed, or is another of that name     read, decided again; after 5 in a row a pause
  * 429     too many requests                              a pause for all writes, as long as was asked for
- * 401 403 not allowed                                    a report per interval, a slow retry
+ * 401 403 not allowed                                    a report per interval, backoff up to 30 s
  * 0 5xx   no answer, or a broken webhook                 0.8 s doubled to 30 s, for ever
  * others  refused: schema, webhook                       parked: reported once, tried twice a minute
  */
@@ -159,8 +159,10 @@ static void announce(struct tracked *t, const struct run *written)
         return;
     const struct run_event e = {written->reason, written->message, !normal, t->c->now.wall_ms, unique(t->c)};
     create_event(t, written, &e);
-    if (action_is_final(kind))
+    if (action_is_final(kind)) {
         t->c->stats.finished++;
+        list_finished(t, written);
+    }
     if (kind == ACTION_REJECT)
         t->c->stats.rejected++;
     report_run(t, REPORT_INFO,
@@ -296,7 +298,8 @@ static void on_forbidden(struct tracked *t, int status, struct str why)
                                  : "no permission to write the status of Runs",
                    "error", why);
     }
-    pause_for(t, PARKED_MS);
+    /* Not parked at once: an API server that has just started answers 403 until its RBAC rules are loaded. */
+    pause_after_failure(t);
 }
 
 static void on_refused(struct tracked *t, int status, struct str why)

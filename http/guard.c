@@ -18,6 +18,7 @@
  */
 #include "http/guard_priv.h"
 
+#include "http/gone_priv.h"
 #include "http/head_priv.h"
 #include "http/reply_priv.h"
 
@@ -57,6 +58,8 @@ struct guard {
     unsigned framed;
     bool replying;
     bool is_idle;
+    struct gone *gone; /* NULL: nobody wants to know */
+    struct guard_watch watch;
     int status; /* of the refusal */
     const char *why;
     TAILQ_ENTRY(guard) link;
@@ -251,6 +254,10 @@ static void on_evhttp_close(struct evhttp_connection *evcon, void *arg)
     TAILQ_REMOVE(&set->all, g, link);
     set->n--;
     event_free(g->turn);
+    if (g->gone) {
+        gone_free(g->gone);
+        set->hooks.on_gone(set->hooks.arg, &g->watch);
+    }
     free(g);
     set->hooks.on_room(set->hooks.arg);
 }
@@ -491,8 +498,23 @@ struct guard *guard_of(const struct guard_set *set, struct evhttp_connection *ev
     return fd >= 0 && (size_t)fd < set->by_fd_len ? set->by_fd[fd] : NULL;
 }
 
+static void on_client_gone(void *arg)
+{
+    close_connection(arg);
+}
+
+bool guard_watch_client(struct guard *g, const struct guard_watch *watch)
+{
+    g->watch = *watch;
+    if (!g->gone)
+        g->gone = gone_new(g->set->base, g->fd, on_client_gone, g);
+    return g->gone != NULL;
+}
+
 void guard_reply_begun(struct guard *g)
 {
+    gone_free(g->gone);
+    g->gone = NULL;
     g->set->n_replying += !g->replying;
     g->replying = true;
 }

@@ -180,6 +180,29 @@ static void on_refused(void *arg, int status, const char *why)
                FIELD_TEXT("error", why));
 }
 
+/* A connection ends with a request that is not answered. evhttp frees the request, or has detached it. */
+static void on_gone(void *arg, const struct guard_watch *watch)
+{
+    struct http_server *s = arg;
+    struct evhttp_request *req = pending_take(&s->pending, watch->id);
+
+    if (!req)
+        return;
+    if (!evhttp_request_get_connection(req))
+        evhttp_request_free(req);
+    watch->on_gone(watch->arg, watch->id);
+}
+
+bool http_watch_client(struct http_server *s, uint64_t id, http_on_gone *on_client_gone, void *arg)
+{
+    const struct guard_watch watch = {id, on_client_gone, arg};
+    struct evhttp_request *req = pending_get(&s->pending, id);
+    struct evhttp_connection *evcon = req ? evhttp_request_get_connection(req) : NULL;
+    struct guard *g = evcon ? guard_of(s->guards, evcon) : NULL;
+
+    return g && guard_watch_client(g, &watch);
+}
+
 static struct bufferevent *on_new_connection(struct event_base *base, void *arg)
 {
     struct http_server *s = arg;
@@ -212,9 +235,9 @@ static void send_reply(struct http_server *s, struct evhttp_request *req, const 
         evhttp_request_free(req);
         return;
     }
-    size_t len = reply->body.len;
+    size_t len = reply->text ? evbuffer_get_length(reply->text) : reply->body.len;
     if (evhttp_request_get_command(req) != EVHTTP_REQ_HEAD && len > 0 &&
-        evbuffer_add(out, reply->body.at, len) != 0) {
+        (reply->text ? evbuffer_add_buffer(out, reply->text) : evbuffer_add(out, reply->body.at, len)) != 0) {
         status = 503;
         len = 0;
     }
@@ -382,7 +405,7 @@ static bool open_listener(struct http_server *s, const char *address, char err[s
 
 static bool init_http(struct http_server *s, const struct guard_limits *limits)
 {
-    struct guard_hooks hooks = {on_full, on_room, on_refused, s};
+    struct guard_hooks hooks = {on_full, on_room, on_refused, on_gone, s};
 
     s->http = evhttp_new(s->base);
     s->guards = guard_set_new(s->base, limits, &hooks);

@@ -12,6 +12,7 @@
 #include "store/report.h"
 #include "store/str.h"
 
+struct evbuffer;
 struct event_base;
 struct http_server;
 struct http_request;
@@ -55,7 +56,7 @@ const char *http_server_address(const struct http_server *s, size_t i);
 
 /* A handler answers r's id exactly once, before it returns or later. */
 typedef void http_handler(void *arg, struct http_request *r);
-/* method: "GET" (serves HEAD too) or "POST". path: exact, or ending in "/{id}", which matches one more
+/* method: "GET" (serves HEAD too), "GET only" (HEAD is refused: for answers that have to be waited for) or "POST". path: exact, or ending in "/{id}", which matches one more
  * segment. Routes are fixed before the loop runs. A known path with another method is answered 405 with
  * Allow, an unknown path 404. False when out of memory. */
 bool http_route(struct http_server *s, const char *method, const char *path, http_handler *handler,
@@ -81,12 +82,18 @@ bool http_without_params(struct http_server *s, struct http_request *r);
 
 struct http_reply {
     int status;
-    const char *type;  /* Content-Type; NULL: application/json */
-    struct str body;   /* copied */
-    const char *link;  /* Link header or NULL */
-    int retry_after_s; /* 0: none */
+    const char *type;      /* Content-Type; NULL: application/json */
+    struct str body;       /* copied */
+    struct evbuffer *text; /* instead of body, for long ones: its content is moved out of it; or NULL */
+    const char *link;      /* Link header or NULL */
+    int retry_after_s;     /* 0: none */
 };
 void http_reply(struct http_server *s, uint64_t id, const struct http_reply *reply);
+/* For answers that come much later: calls on_gone when the client goes away before its answer; after that there is
+ * nothing to answer. Fires at most once, from the loop, not after http_reply and not from http_server_free. Call it in
+ * the handler. False when out of memory; the answer is owed all the same. */
+typedef void http_on_gone(void *arg, uint64_t id);
+bool http_watch_client(struct http_server *s, uint64_t id, http_on_gone *on_gone, void *arg);
 /* {"error":"<one line>"}; 503 carries Retry-After. */
 void http_reply_error(struct http_server *s, uint64_t id, int status, const char *format, ...)
     __attribute__((format(printf, 4, 5)));

@@ -75,6 +75,8 @@ struct k8s_watch {
     int error_code; /* with NOTE_ERROR */
     enum k8s_watch_state state;
     int absent_status;
+    int64_t refused_ms; /* since when a collection that was readable answers 403 or 404; 0: it does not */
+    bool was_synced;
     char why[K8S_MESSAGE_TEXT + 64];
     char path[MAX_PATH];
 };
@@ -177,6 +179,8 @@ static void set_synced(struct k8s_watch *w)
     w->told = false;
     w->state = K8S_WATCH_SYNCED;
     w->absent_status = 0;
+    w->was_synced = true;
+    w->refused_ms = 0;
     w->why[0] = '\0';
 }
 
@@ -194,6 +198,7 @@ static void set_absent(struct k8s_watch *w, int status, const char *message)
                FIELD_TEXT("resource", w->collection));
     (void)snprintf(w->why, sizeof w->why, "%s", message);
     w->absent_status = status;
+    w->was_synced = false;
     w->state = K8S_WATCH_ABSENT;
     list_again(w, K8S_ABSENT_SECONDS * 1000 - (int64_t)(k8s_random() % 3000));
     if (!known)
@@ -435,6 +440,20 @@ static void gone(struct k8s_watch *w)
     list_again(w, after_ms);
 }
 
+/* An API server that has just started answers 403 until its RBAC rules are loaded, and 404 until its CRDs are. A
+ * collection that was readable is therefore believed to be so again soon, for as long as the pace of asking for an
+ * absent one; what is known of it stays. */
+static bool may_be_starting(struct k8s_watch *w)
+{
+    int64_t now_ms = k8s_now_ms();
+
+    if (!w->was_synced)
+        return false;
+    if (w->refused_ms == 0)
+        w->refused_ms = now_ms;
+    return now_ms - w->refused_ms < K8S_ABSENT_SECONDS * 1000;
+}
+
 /* An answer that is none of the expected. What to do next stays the same, but for a watch that is refused for
  * good. */
 static void refused(struct k8s_watch *w, const struct k8s_answer *answer)
@@ -445,7 +464,7 @@ static void refused(struct k8s_watch *w, const struct k8s_answer *answer)
     int64_t after_ms;
 
     k8s_status_message(answer->status, (struct str){bytes, bytes ? len : 0}, message);
-    if (answer->status == 404 || answer->status == 403) {
+    if ((answer->status == 404 || answer->status == 403) && !may_be_starting(w)) {
         set_absent(w, answer->status, message);
         return;
     }

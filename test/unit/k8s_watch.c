@@ -436,6 +436,26 @@ static void test_absent(void)
     finish();
 }
 
+/* Seen on a kube-apiserver that was just started: 403 until its RBAC rules are loaded. What was known stays known,
+ * and half a minute is not waited. */
+static void test_refused_by_a_server_that_starts(void)
+{
+    static const struct answer answers[] = {
+        ONE,
+        {BODY, 403, NULL, "{\"kind\":\"Status\",\"message\":\"no rules yet\"}"},
+        {BODY, 404, NULL, "404 page not found"},
+        ONE,
+        OPEN,
+        END};
+    enum k8s_watch_state state;
+
+    begin(answers);
+    EXPECT("list +a synced list list +a synced ", 8000);
+    CHECK(state_why(&state) != NULL);
+    CHECK_INT(state, K8S_WATCH_SYNCED);
+    finish();
+}
+
 static void test_large_objects(void)
 {
     enum { LARGE = 1400000 };
@@ -531,6 +551,7 @@ int main(void)
     return harness_run((struct test[]){TEST(test_list_and_watch),
                                        TEST(test_streams),
                                        TEST(test_absent),
+                                       TEST(test_refused_by_a_server_that_starts),
                                        TEST(test_large_objects),
                                        TEST(test_endless_chunk),
                                        TEST(test_outage),
