@@ -25,10 +25,16 @@ struct events {
     const struct reporter *reporter;
     struct lists lists;
     size_t n_lists;
+    uint64_t gathered; /* bytes of lists that are not yet answered */
 };
 
 /* Answers 503 and returns true while there is no store. */
 bool events_not_ready(struct events *e, struct http_request *r);
+
+/* Whether records take up HTTP_MAX_ANSWERS already: gathered, or answered to clients that do not read. */
+bool events_crowded(const struct events *e);
+/* Answers 503 and returns true when so. */
+bool events_too_crowded(struct events *e, struct http_request *r);
 
 /* Appends one byte; false when out of memory. */
 bool json_out_put(struct json_out *out, char c);
