@@ -77,7 +77,8 @@ static void on_done(void *arg, uint64_t token, enum store_status status, uint64_
 static enum check_result append(struct store *s, uint64_t last, char err[static CHECK_ERROR])
 {
     struct appended appended = {0};
-    struct flux_event e = {.kind = STR("Kustomization"), .reason = STR("ReconciliationSucceeded"), .plain = true};
+    struct flux_event e = {
+        .kind = STR("Kustomization"), .reason = STR("ReconciliationSucceeded"), .plain = true};
     struct pollfd fd = {.fd = store_fd(s), .events = POLLIN};
 
     for (int i = 0; i < 3; i++) {
@@ -123,14 +124,14 @@ enum check_result check_store(const char *dir, const struct check *check, char e
     *ret_records = w->seq;
     result = err[0] ? CHECK_WRONG : CHECK_OK;
     if (result == CHECK_OK && w->seq < check->acked_up_to) {
-        (void)snprintf(err, CHECK_ERROR, "%llu records, but %llu was acknowledged", (unsigned long long)w->seq,
-                       (unsigned long long)check->acked_up_to);
+        (void)snprintf(err, CHECK_ERROR, "%llu records, but %llu was acknowledged",
+                       (unsigned long long)w->seq, (unsigned long long)check->acked_up_to);
         result = CHECK_LOST;
     }
     for (uint64_t n = 1; result == CHECK_OK && check->all && n <= check->ledger->last; n++)
         if (ledger_id(check->ledger, n) != 0 && !w->seen[n]) {
-            (void)snprintf(err, CHECK_ERROR, "event %llu, acknowledged as %llu, is not stored", (unsigned long long)n,
-                           (unsigned long long)ledger_id(check->ledger, n));
+            (void)snprintf(err, CHECK_ERROR, "event %llu, acknowledged as %llu, is not stored",
+                           (unsigned long long)n, (unsigned long long)ledger_id(check->ledger, n));
             result = CHECK_LOST;
         }
     if (result == CHECK_OK && check->append)

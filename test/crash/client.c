@@ -76,9 +76,10 @@ static void compose(struct client *c, struct sender *s)
     char body[EVENT_BODY_MAX];
 
     if (c->verify) {
-        s->out_len = (size_t)snprintf(s->out, OUT_MAX,
-                                      "GET /events/%llu HTTP/1.1\r\nHost: x\r\nAccept: application/octet-stream\r\n\r\n",
-                                      (unsigned long long)ledger_id(c->ledger, s->n));
+        s->out_len = (size_t)snprintf(
+            s->out, OUT_MAX,
+            "GET /events/%llu HTTP/1.1\r\nHost: x\r\nAccept: application/octet-stream\r\n\r\n",
+            (unsigned long long)ledger_id(c->ledger, s->n));
     } else {
         size_t len = event_body(s->n, body);
         s->out_len = (size_t)snprintf(s->out, OUT_MAX,

@@ -76,7 +76,8 @@ void scratch_clear(const char *path);
 struct sender {
     int fd;
     int64_t not_before_us;
-    uint64_t n; /* the event in flight; 0: none. It stays until it is acknowledged, over connections and restarts */
+    uint64_t
+        n; /* the event in flight; 0: none. It stays until it is acknowledged, over connections and restarts */
     char *out;
     size_t out_len, out_at;
     char in[EVENT_BODY_MAX + 1024];
@@ -85,13 +86,13 @@ struct sender {
 struct client {
     int port; /* 0: nobody to connect to */
     size_t senders;
-    uint64_t most;    /* no event beyond this n */
-    bool verify;      /* GET each acknowledged event from verify_from on instead of sending */
+    uint64_t most; /* no event beyond this n */
+    bool verify;   /* GET each acknowledged event from verify_from on instead of sending */
     uint64_t verify_from;
     struct ledger *ledger;
-    uint64_t refused;       /* answers other than 200 */
+    uint64_t refused; /* answers other than 200 */
     uint64_t verified;
-    char wrong[256];        /* an answer that contradicts the ledger */
+    char wrong[256]; /* an answer that contradicts the ledger */
     struct sender *sender;
 };
 bool client_init(struct client *c, size_t senders, struct ledger *ledger);

@@ -85,9 +85,11 @@ int main(int argc, char **argv)
         return 2;
     commit_set_hook(h.store->committer, before_commit, &h);
     for (uint64_t n = 1; n <= events && !h.failed; n++) {
-        struct flux_event e = {.kind = STR("Kustomization"), .reason = STR("ReconciliationSucceeded"), .plain = true};
+        struct flux_event e = {
+            .kind = STR("Kustomization"), .reason = STR("ReconciliationSucceeded"), .plain = true};
         size_t len = event_body(n, body);
-        if (store_append(h.store, &e, (struct str){body, len}, VIA_WEBHOOK, (int64_t)n, on_done, &h, n) != STORE_OK)
+        if (store_append(h.store, &e, (struct str){body, len}, VIA_WEBHOOK, (int64_t)n, on_done, &h, n) !=
+            STORE_OK)
             h.failed = true;
         if (n % PER_COMMIT == 0)
             commit_one(&h);

@@ -21,13 +21,13 @@ static size_t padding(uint64_t n)
 size_t event_body(uint64_t n, char body[static EVENT_BODY_MAX])
 {
     size_t pad = padding(n);
-    int len = snprintf(body, EVENT_BODY_MAX,
-                       "{\"involvedObject\":{\"kind\":\"Kustomization\",\"namespace\":\"crash\",\"name\":\"app-%llu\"},"
-                       "\"severity\":\"info\",\"timestamp\":\"2021-03-01T10:00:00Z\","
-                       "\"reason\":\"ReconciliationSucceeded\",\"metadata\":{\"revision\":\"main@sha1:%040llx\"},"
-                       "\"id\":" MARK "%llu\",\"message\":\"",
-                       (unsigned long long)(n % 97), (unsigned long long)(n * 0x9e3779b97f4a7c15u),
-                       (unsigned long long)n);
+    int len = snprintf(
+        body, EVENT_BODY_MAX,
+        "{\"involvedObject\":{\"kind\":\"Kustomization\",\"namespace\":\"crash\",\"name\":\"app-%llu\"},"
+        "\"severity\":\"info\",\"timestamp\":\"2021-03-01T10:00:00Z\","
+        "\"reason\":\"ReconciliationSucceeded\",\"metadata\":{\"revision\":\"main@sha1:%040llx\"},"
+        "\"id\":" MARK "%llu\",\"message\":\"",
+        (unsigned long long)(n % 97), (unsigned long long)(n * 0x9e3779b97f4a7c15u), (unsigned long long)n);
     size_t at = (size_t)len;
 
     for (size_t i = 0; i < pad; i++)

@@ -1,8 +1,11 @@
 /* Disks and images of them (see image.h). */
 #include "image.h"
 
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define PAGE   4096
@@ -84,7 +87,12 @@ bool disk_apply(struct disk *d, const struct io_entry *entry, const unsigned cha
             d->size = entry->offset + entry->len;
         disk_reserve(d, d->size);
         return true;
-    case IO_DIR_SYNC:
+    case IO_CREATE:
+        if (d->is == PLACE_NONE) /* a later process sees it for the first time, too */
+            d->is = entry->offset ? PLACE_ASIDE : PLACE_DATA;
+        return true;
+    case IO_RENAME: d->is = PLACE_DATA; return true;
+    case IO_DIR_SYNC: d->was = d->is; return true;
     case IO_ACK: return true;
     case IO_SIZE:
     case IO_UNKNOWN: return false;
@@ -94,13 +102,13 @@ bool disk_apply(struct disk *d, const struct io_entry *entry, const unsigned cha
 
 bool disk_uncertain(const struct disk *d)
 {
-    return d->n > 0 || d->size != d->synced_size;
+    return d->n > 0 || d->size != d->synced_size || d->was != d->is;
 }
 
 struct choice {
     enum image_kind kind;
-    size_t one;         /* the page that the kind is about */
-    unsigned in_256;    /* how likely a page or sector is taken */
+    size_t one;      /* the page that the kind is about */
+    unsigned in_256; /* how likely a page or sector is taken */
     unsigned *seed;
 };
 
@@ -173,21 +181,39 @@ static uint64_t pick_size(const struct disk *d, unsigned *seed)
     }
 }
 
-bool image_write(const struct disk *d, unsigned seed, int fd, enum image_kind *ret_kind)
+static bool file_write(const char *dir, enum place place, const unsigned char *bytes, uint64_t size)
+{
+    char aside[300];
+    char path[320];
+
+    (void)snprintf(aside, sizeof aside, "%.280s/new", dir);
+    (void)snprintf(path, sizeof path, "%.290s/data.mdb", place == PLACE_ASIDE ? aside : dir);
+    if (place == PLACE_ASIDE && mkdir(aside, 0700) < 0)
+        return false;
+    int fd = open(path, O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0600);
+    bool good = fd >= 0 && pwrite(fd, bytes, size, 0) == (ssize_t)size;
+    if (fd >= 0)
+        (void)close(fd);
+    return good;
+}
+
+bool image_write(const struct disk *d, unsigned seed, const char *dir, enum image_kind *ret_kind)
 {
     size_t pages = count_pages(d);
     struct choice c = {.seed = &seed};
     unsigned char *image = need(malloc(d->size + 1));
+    enum place place = rand_r(&seed) % 4 == 0 ? d->was : d->is;
 
     c.kind = (enum image_kind)(rand_r(&seed) % (IMAGE_KINDS + 2));
     if (c.kind >= IMAGE_KINDS) /* twice as often as the others */
         c.kind = c.kind == IMAGE_KINDS ? IMAGE_RANDOM : IMAGE_TORN;
     c.one = pages ? (size_t)rand_r(&seed) % pages : 0;
     c.in_256 = 8 + (unsigned)rand_r(&seed) % 240;
-    memcpy(image, d->at, d->size);
+    if (d->size > 0)
+        memcpy(image, d->at, d->size);
     lay(d, &c, image);
     uint64_t size = pick_size(d, &seed);
-    bool good = ftruncate(fd, 0) == 0 && pwrite(fd, image, size, 0) == (ssize_t)size;
+    bool good = place == PLACE_NONE || file_write(dir, place, image, size);
     free(image);
     *ret_kind = c.kind;
     return good;
@@ -206,7 +232,7 @@ unsigned char *image_whole(const struct disk *d, uint64_t *ret_size)
 
 const char *image_kind_name(enum image_kind kind)
 {
-    static const char *const names[] = {"all",         "nothing",  "first pages",     "last pages",
+    static const char *const names[] = {"all",         "nothing",  "first pages",    "last pages",
                                         "all but one", "one page", "a set of pages", "torn sectors"};
     return names[kind];
 }

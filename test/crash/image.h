@@ -1,5 +1,6 @@
 /* What a disk can hold when the power fails: everything that was synced, and any part of what was not.
  *
+ * A name that was not synced may be there or not, and the file may still be where it was renamed from.
  * Unsynced writes are taken or left page by page, or sector by sector, in their order; the size of the file is anything
  * between the end of what was synced and what it was. A sector of 512 bytes is written whole or not at all.
  */
@@ -19,8 +20,12 @@ struct unsynced {
     bool synced;                /* by O_DSYNC; it waits here only for older ones that are not */
 };
 
+/* Under which name the file is found. */
+enum place { PLACE_NONE, PLACE_ASIDE, PLACE_DATA };
+
 struct disk {
-    unsigned char *at; /* what is synced */
+    enum place was, is; /* what is synced of the directory, and what is not */
+    unsigned char *at;  /* what is synced */
     uint64_t cap;
     uint64_t synced_size;
     uint64_t size;
@@ -45,8 +50,8 @@ enum image_kind {
     IMAGE_TORN,    /* any subset of sectors */
     IMAGE_KINDS
 };
-/* Writes the image that `seed` picks to the file. False when it cannot be written. */
-bool image_write(const struct disk *d, unsigned seed, int fd, enum image_kind *ret_kind);
+/* Writes the image that `seed` picks to the empty directory dir. False when it cannot be written. */
+bool image_write(const struct disk *d, unsigned seed, const char *dir, enum image_kind *ret_kind);
 /* The content when nothing is lost; *ret_size its size. The caller frees it. */
 unsigned char *image_whole(const struct disk *d, uint64_t *ret_size);
 const char *image_kind_name(enum image_kind kind);

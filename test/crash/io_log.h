@@ -12,6 +12,8 @@ enum io_kind {
     IO_SYNC_END,   /* and has returned without an error */
     IO_SIZE,       /* ftruncate to offset */
     IO_ALLOC,      /* fallocate of len bytes at offset */
+    IO_CREATE,     /* the file is seen for the first time; offset 1: in another directory than its own */
+    IO_RENAME,     /* about to get its name */
     IO_DIR_SYNC,   /* fsync of the directory has returned */
     IO_ACK,        /* about to send the answer that acknowledges the event with id `offset` */
     IO_UNKNOWN,    /* something that the recorder cannot follow: the recording is void */

@@ -49,7 +49,8 @@ static bool verify(struct proof *p, uint64_t from, int port)
         ;
     bool good = !reader.wrong[0] && now_us() < deadline && reader.refused == 0;
     if (!good)
-        (void)snprintf(p->wrong, sizeof p->wrong, "%s", reader.wrong[0] ? reader.wrong : "the answers did not come");
+        (void)snprintf(p->wrong, sizeof p->wrong, "%s",
+                       reader.wrong[0] ? reader.wrong : "the answers did not come");
     client_free(&reader);
     return good;
 }
@@ -60,7 +61,8 @@ static bool run_round(struct proof *p, uint64_t *from)
     int64_t start = now_us();
 
     if (!server_start(&server, p->binary, p->dir, NULL) || !server_ready(&server, start + HANG_US)) {
-        (void)snprintf(p->wrong, sizeof p->wrong, "not ready after %d s: %.400s", HANG_US / 1000000, server.log);
+        (void)snprintf(p->wrong, sizeof p->wrong, "not ready after %d s: %.400s", HANG_US / 1000000,
+                       server.log);
         server_kill(&server);
         return false;
     }
@@ -111,15 +113,19 @@ int main(int argc, char **argv)
     srandom(seed);
     while (done < rounds && run_round(&p, &from))
         done++;
-    failed += result(&n, done == rounds, "every event acknowledged in a round is given back after it", p.wrong);
+    failed +=
+        result(&n, done == rounds, "every event acknowledged in a round is given back after it", p.wrong);
     bool whole = check_store(p.dir, &check, err, &records) == CHECK_OK;
-    failed += result(&n, whole, "acknowledged events present under their ids, ids gap-free, no event twice", err);
-    failed += result(&n, p.ledger.acked > (uint64_t)rounds, "there was a load", "too few events were acknowledged");
+    failed +=
+        result(&n, whole, "acknowledged events present under their ids, ids gap-free, no event twice", err);
+    failed +=
+        result(&n, p.ledger.acked > (uint64_t)rounds, "there was a load", "too few events were acknowledged");
     qsort(p.ready_us, (size_t)p.n_ready, sizeof *p.ready_us, by_value);
     int64_t most = p.n_ready ? p.ready_us[p.n_ready - 1] : INT64_MAX;
     failed += result(&n, most <= READY_LIMIT_US, "ready again within 1 s", "see the times below");
-    printf("# kill -9: %d rounds, seed %u, %llu acknowledged, %llu stored; ready again p50 %lld ms, max %lld ms\n", done,
-           seed, (unsigned long long)p.ledger.acked, (unsigned long long)records,
+    printf("# kill -9: %d rounds, seed %u, %llu acknowledged, %llu stored; ready again p50 %lld ms, max %lld "
+           "ms\n",
+           done, seed, (unsigned long long)p.ledger.acked, (unsigned long long)records,
            (long long)p.ready_us[p.n_ready / 2] / 1000, (long long)most / 1000);
     scratch_remove(p.dir);
     return failed ? 1 : 0;

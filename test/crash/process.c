@@ -79,9 +79,8 @@ static int remaining_ms(int64_t deadline_us)
 
 static bool ask_ready(int port)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons((uint16_t)port),
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     static const char request[] = "GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     char answer[256] = "";
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -148,7 +147,10 @@ bool scratch_make(char path[static 256], bool memory)
 {
     const char *wanted = getenv("FES_CRASH_DIR");
     const char *tmp = getenv("TMPDIR");
-    const char *at = wanted ? wanted : memory && access("/dev/shm", W_OK) == 0 ? "/dev/shm" : tmp ? tmp : "/tmp";
+    const char *at = wanted                                    ? wanted
+                     : memory && access("/dev/shm", W_OK) == 0 ? "/dev/shm"
+                     : tmp                                     ? tmp
+                                                               : "/tmp";
 
     (void)snprintf(path, 256, "%.200s/fes-crash-XXXXXX", at);
     return mkdtemp(path) != NULL;

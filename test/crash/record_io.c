@@ -41,12 +41,14 @@ static bool dropped(const char *what)
     return drop && (strcmp(drop, what) == 0 || strcmp(drop, "all") == 0);
 }
 
-/* Under the lock. */
-static void learn(void)
+/* Under the lock. The file may be made elsewhere below its directory and get its name later. */
+static void learn(int of)
 {
     const char *data = getenv("FES_RECORD_DATA");
     const char *log = getenv("FES_RECORD_LOG");
-    char path[4096];
+    char dir[4096];
+    char link[64];
+    char path[4096] = "";
 
     if (!data || !log)
         return;
@@ -55,9 +57,17 @@ static void learn(void)
         log_fd = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 900);
         (void)syscall(SYS_close, fd);
     }
-    (void)snprintf(path, sizeof path, "%s", data);
-    if (!know_data && stat(data, &data_is) == 0)
-        know_data = stat(dirname(path), &dir_is) == 0;
+    (void)snprintf(dir, sizeof dir, "%s", data);
+    (void)dirname(dir);
+    (void)snprintf(link, sizeof link, "/proc/self/fd/%d", of);
+    ssize_t len = readlink(link, path, sizeof path - 1);
+    const char *name = len > 0 ? strrchr(path, '/') : NULL;
+    if (!name || strcmp(name, "/data.mdb") != 0 || strncmp(path, dir, strlen(dir)) != 0)
+        return;
+    know_data = fstat(of, &data_is) == 0 && stat(dir, &dir_is) == 0;
+    struct io_entry entry = {.kind = IO_CREATE, .offset = strcmp(path, data) != 0};
+    if (syscall(SYS_write, log_fd, &entry, sizeof entry) != (ssize_t)sizeof entry)
+        abort();
 }
 
 static bool same(const struct stat *a, const struct stat *b)
@@ -73,8 +83,8 @@ static enum target target_of(int fd)
 
     if (fstat(fd, &st) == 0) {
         (void)pthread_mutex_lock(&lock);
-        if (!know_data || log_fd < 0)
-            learn();
+        if (!know_data && S_ISREG(st.st_mode))
+            learn(fd);
         if (S_ISSOCK(st.st_mode))
             target = TARGET_SOCKET;
         else if (know_data && same(&st, &data_is))
@@ -250,6 +260,15 @@ int posix_fallocate(int fd, off_t offset, off_t len)
     if (data && status == 0)
         put(IO_ALLOC, (uint64_t)offset, (uint64_t)len, NULL, 0);
     return status;
+}
+
+int rename(const char *from, const char *to)
+{
+    const char *data = getenv("FES_RECORD_DATA");
+
+    if (know_data && data && strcmp(to, data) == 0)
+        put(IO_RENAME, 0, 0, NULL, 0);
+    return REAL(rename)(from, to);
 }
 
 /* Stores through a writable map cannot be seen from here. */
