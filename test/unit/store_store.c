@@ -749,6 +749,28 @@ static void test_modes(void)
     fixture_free(f);
 }
 
+/* A power failure while a store is made leaves what is no LMDB file yet; test/crash makes such disks by the hundred. */
+static void test_interrupted_creation(void)
+{
+    struct fixture *f = fixture_new();
+    char path[600];
+
+    fixture_close(f);
+    (void)snprintf(path, sizeof path, "%s/data.mdb", f->dir);
+    CHECK_INT(unlink(path), 0);
+    (void)snprintf(path, sizeof path, "%s/new", f->dir);
+    CHECK_INT(mkdir(path, 0700), 0);
+    (void)snprintf(path, sizeof path, "%s/new/data.mdb", f->dir);
+    int fd = open(path, O_CREAT | O_WRONLY, 0600);
+    CHECK_INT(write(fd, "half a page", 11), 11);
+    (void)close(fd);
+    fixture_open(f);
+    CHECK_INT(fixture_store(f, &(struct said){.name = "apps", .reason = "BuildFailed"}, NOW_MS), 1);
+    (void)snprintf(path, sizeof path, "%s/new", f->dir);
+    CHECK_INT(access(path, F_OK), -1);
+    fixture_free(f);
+}
+
 int main(void)
 {
     return harness_run((struct test[]){TEST(test_append_and_reopen),
@@ -773,5 +795,6 @@ int main(void)
                                        TEST(test_bad_directories),
                                        TEST(test_foreign_file),
                                        TEST(test_modes),
+                                       TEST(test_interrupted_creation),
                                        {0}});
 }
