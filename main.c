@@ -12,6 +12,7 @@
  * file writes log lines.
  */
 #include "controller/controller.h"
+#include "http/auth.h"
 #include "http/events.h"
 #include "http/health.h"
 #include "http/server.h"
@@ -64,6 +65,7 @@ struct config {
     struct main_config main;
     struct store_config store;
     struct http_config http;
+    struct auth_config auth;
     struct k8s_config k8s;
     struct controller_config controller;
 };
@@ -79,6 +81,7 @@ struct program {
     struct config config;
     struct reporter reporter;
     struct event_base *base;
+    struct auth *auth;
     struct http_server *server;
     struct events *events;
     struct health *health;
@@ -385,6 +388,7 @@ static void on_reload_signal(evutil_socket_t number, short what, void *arg)
     (void)number;
     (void)what;
 
+    auth_reload(p->auth, clock_ms(CLOCK_MONOTONIC));
     if (p->k8s)
         k8s_client_reload(p->k8s);
     REPORT(&p->reporter, REPORT_INFO, "files read again", FIELD_TEXT("signal", "SIGHUP"));
@@ -453,6 +457,14 @@ static bool events_init(struct program *p)
     return p->wake_event && p->shutdown_event;
 }
 
+static int auth_init(struct program *p)
+{
+    char err[AUTH_ERROR];
+
+    p->auth = auth_new(&p->config.auth, &p->reporter, err);
+    return p->auth ? 0 : config_error(err);
+}
+
 static int http_init(struct program *p)
 {
     char err[HTTP_ERROR];
@@ -460,6 +472,7 @@ static int http_init(struct program *p)
     p->server = http_server_new(p->base, &p->config.http, &p->reporter, err);
     if (!p->server)
         return config_error(err);
+    http_server_set_auth(p->server, p->auth);
     p->events = events_new(p->server, wall_ms, &p->reporter);
     p->health = health_new(p->server);
     if (!p->events || !p->health || !health_add(p->health, "store", true, store_part, p))
@@ -517,6 +530,7 @@ static void program_free(struct program *p)
     events_free(p->events);
     health_free(p->health);
     http_server_free(p->server);
+    auth_free(p->auth);
     for (size_t i = 0; i < 3; i++)
         if (p->signal_events[i])
             event_free(p->signal_events[i]);
@@ -550,7 +564,7 @@ static int serve(struct program *p)
         return config_error("the event loop could not be set up");
     /* The socket first: a client that comes while the store opens waits instead of being refused. A check binds
      * nothing, so that it can be made beside a server that runs. */
-    if (!p->config.main.check && (status = http_init(p)) != 0)
+    if ((status = auth_init(p)) != 0 || (!p->config.main.check && (status = http_init(p)) != 0))
         return status;
     if ((status = store_init(p)) != 0 || (status = k8s_init(p)) != 0)
         return status;
@@ -596,8 +610,11 @@ int main(int argc, char *argv[])
     static struct program program; /* zeroed; too large for comfort on a stack */
     struct config *config = &program.config;
     const struct flag_section sections[] = {
-        {http_flags, &config->http}, {store_flags, &config->store},
-        {k8s_flags, &config->k8s},   {controller_flags, &config->controller},
+        {http_flags, &config->http},
+        {auth_flags, &config->auth},
+        {store_flags, &config->store},
+        {k8s_flags, &config->k8s},
+        {controller_flags, &config->controller},
         {main_flags, &config->main},
     };
     const size_t n_sections = sizeof sections / sizeof *sections;
