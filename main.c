@@ -289,7 +289,7 @@ static bool watch_start(struct program *p, enum run_kind kind, const char *names
     if (n < 0 || (size_t)n >= sizeof path)
         return false;
     *w = (struct watch){.program = p, .kind = kind, .scope = (unsigned)p->n_watches};
-    w->watch = k8s_watch_new(p->k8s, path, &callbacks);
+    w->watch = k8s_watch_new(p->k8s, &(struct k8s_watch_options){{path}, 1, false}, &callbacks);
     if (!w->watch)
         return false;
     p->n_watches++;

@@ -32,9 +32,16 @@ struct k8s_watch_callbacks {
     void *arg;
 };
 
-/* collection: "/apis/tekton.dev/v1beta1/customruns" or with /namespaces/NS/ inside; copied. Starts in the
- * next turn of the loop. NULL when out of memory. */
-struct k8s_watch *k8s_watch_new(struct k8s_client *c, const char *collection,
+#define K8S_WATCH_MOST 4 /* versions of one resource */
+struct k8s_watch_options {
+    /* "/apis/tekton.dev/v1beta1/customruns" or with /namespaces/NS/ inside; copied. Several are versions of one
+     * resource, the preferred one first: the first that is served is watched, and the next one after it is gone. */
+    const char *collections[K8S_WATCH_MOST];
+    size_t n_collections;
+    bool optional; /* not to be allowed to read it is no error */
+};
+/* Starts in the next turn of the loop. NULL when out of memory. */
+struct k8s_watch *k8s_watch_new(struct k8s_client *c, const struct k8s_watch_options *options,
                                 const struct k8s_watch_callbacks *callbacks);
 void k8s_watch_free(struct k8s_watch *w);
 
