@@ -48,7 +48,7 @@ enum step_state {
 enum step_input { INPUT_TIMER, INPUT_TURN, INPUT_ANSWER, INPUT_NOTE };
 
 /* What the stream said that ends it. */
-enum note { NOTE_NONE, NOTE_GARBAGE, NOTE_ERROR };
+enum note { NOTE_NONE, NOTE_GARBAGE, NOTE_ERROR, NOTE_AGAIN };
 
 struct k8s_watch {
     struct k8s_client *client;
@@ -66,7 +66,8 @@ struct k8s_watch {
     bool bookmarks; /* the server sends them */
     bool
         broken; /* the last stream ended without an end: the server may be gone, so the next try is a short one */
-    bool told; /* that it is interrupted */
+    bool again; /* somebody wants another list after this one */
+    bool told;  /* that it is interrupted */
     struct k8s_backoff backoff;
     char version[MAX_VERSION];
     char more[MAX_CONTINUE]; /* continue token; "" for the first page */
@@ -216,6 +217,15 @@ static void take_note(struct k8s_watch *w, enum note note, int code)
     w->note = note;
     w->error_code = code;
     event_active(w->wake, 0, 0);
+}
+
+void k8s_watch_list_again(struct k8s_watch *w)
+{
+    w->again = w->step == STEP_LISTING || w->step == STEP_HANDING;
+    if (w->step == STEP_WATCHING)
+        take_note(w, NOTE_AGAIN, 0);
+    if (w->step == STEP_RESTING || w->step == STEP_WAITING)
+        w->to_watch = (w->more[0] = '\0');
 }
 
 static void on_error_event(struct k8s_watch *w, const struct k8s_event *e)
@@ -390,7 +400,8 @@ static void end_page(struct k8s_watch *w, bool valid)
     }
     if (!w->more[0]) {
         set_synced(w);
-        w->to_watch = true;
+        w->to_watch = !w->again;
+        w->again = false;
         w->callbacks.on_synced(w->callbacks.arg);
     }
     ask(w);
@@ -518,9 +529,11 @@ static void on_noted(struct k8s_watch *w)
     char why[sizeof w->why];
 
     k8s_connection_close(w->connection);
+    if (w->asking && !w->opened_ms)
+        k8s_gate_unused(k8s_client_gate(w->client));
     w->asking = false;
     (void)snprintf(why, sizeof why, "%s", w->note == NOTE_GARBAGE ? "the stream is not valid" : w->why);
-    if (w->note == NOTE_ERROR && w->error_code == 410) {
+    if (w->note == NOTE_AGAIN || (w->note == NOTE_ERROR && w->error_code == 410)) {
         gone(w);
         return;
     }

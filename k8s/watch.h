@@ -44,6 +44,8 @@ struct k8s_watch_options {
 struct k8s_watch *k8s_watch_new(struct k8s_client *c, const struct k8s_watch_options *options,
                                 const struct k8s_watch_callbacks *callbacks);
 void k8s_watch_free(struct k8s_watch *w);
+/* Lists again, now or after the list under way: for whoever has lost what was given. */
+void k8s_watch_list_again(struct k8s_watch *w);
 
 enum k8s_watch_state { K8S_WATCH_STARTING, K8S_WATCH_SYNCED, K8S_WATCH_ABSENT, K8S_WATCH_FAILING };
 enum k8s_watch_state k8s_watch_state(const struct k8s_watch *w, const char **ret_why);
