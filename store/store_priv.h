@@ -91,6 +91,9 @@ bool store_read(struct store *s, uint64_t seq, struct record_stored *ret);
 /* Decides whether p repeats a record of the store or an earlier one of the batch that is being formed
  * (s->fresh[0..n_fresh)); if so fills seq, repeat and repeats_stored. */
 void store_find_repeat(struct store *s, struct pending *p);
+/* Whether a record read from the status of an object (VIA_STATUS; false for others) says nothing new; *ret_seq is then
+ * that of the record that said it. store_status.c. */
+bool store_status_is_known(struct store *s, const struct record *said, uint64_t *ret_seq);
 /* Notes s->fresh[n_fresh - 1] for that; store_forget_batch begins a new batch. */
 void store_note_fresh(struct store *s);
 void store_forget_batch(struct store *s);

@@ -128,7 +128,10 @@ static bool repeats_stored(struct store *s, struct pending *p)
 
 void store_find_repeat(struct store *s, struct pending *p)
 {
-    if (repeats_in_batch(s, p)) {
+    if (store_status_is_known(s, &p->stored.record, &p->seq)) {
+        p->repeat = true;
+        p->repeats_stored = p->seq <= s->last_seq;
+    } else if (repeats_in_batch(s, p)) {
         p->repeat = true;
     } else if (repeats_stored(s, p)) {
         p->repeat = true;
