@@ -157,13 +157,17 @@ func minimal(revision, reason string) []byte {
 
 // kustomization is an event as kustomize-controller writes it, for a Kustomization and a full revision.
 func kustomization(object, sha, reason, severity string) []byte {
+	return kustomizationAt(object, sha, reason, severity, time.Now())
+}
+
+func kustomizationAt(object, sha, reason, severity string, when time.Time) []byte {
 	return fmt.Appendf(nil, `{"involvedObject":{"kind":"Kustomization","namespace":"flux-system","name":"%s",`+
 		`"uid":"7d0cdc51-ddcf-4743-b223-83ca5c699632","apiVersion":"kustomize.toolkit.fluxcd.io/v1",`+
 		`"resourceVersion":"1042311"},`+
 		`"severity":"%s","timestamp":"%s","message":"what happened to %s","reason":"%s",`+
 		`"metadata":{"revision":"main@sha1:%s"},"reportingController":"kustomize-controller",`+
 		`"reportingInstance":"kustomize-controller-7c7b47f5f-8bhrp"}`,
-		object, severity, time.Now().UTC().Format(time.RFC3339), object, reason, sha)
+		object, severity, when.UTC().Format(time.RFC3339), object, reason, sha)
 }
 
 func golden(t *testing.T, name string) []byte {

@@ -108,3 +108,34 @@ def test_answer_of_a_patch_lost(fake, server):
     fake.wait_condition("customruns", "lost", "Unknown", "Waiting")
     waits(fake, "next", deadline=2.0)
     assert len(fake.writes("customruns", "lost")) == 2, "one creation and one status"
+
+
+def ours(fake):
+    """What the binary asked for since the log was cleared, watches not counted."""
+    return [r for r in fake.log() if r["userAgent"].startswith("flux-event-store") and "watch=1" not in r["target"]]
+
+
+def test_patch_with_429_holds_all_requests(fake, server):
+    """Retry-After is for the whole account: the Run that was told and all others wait, and then all are written."""
+    watching(fake)
+    for n in range(20):
+        fake.create_customrun(f"run{n}", "r")
+    for n in range(20):
+        fake.wait_condition("customruns", f"run{n}", "Unknown", "Waiting")
+    wait_until(lambda: len(fake.list("events", namespace="default")["items"]) == 20, what="the Events of waiting")
+    fake.fault("status", method="PATCH", path="/status", status=429, retry_after=3)
+    fake.clear_log()
+    start = time.monotonic()
+    assert server.post({"metadata": {"revision": "r"}, "reason": "ReconciliationSucceeded"}).status == 200
+    wait_until(lambda: [r for r in ours(fake) if r["status"] == 429], what="the 429")
+    # What was under way goes on: at most sixteen. Of twenty PATCHes and twenty Events the others must wait.
+    while time.monotonic() - start < 2.8:
+        assert len(ours(fake)) <= 16, "went on in spite of the 429"
+        time.sleep(0.05)
+    for n in range(20):
+        fake.wait_condition("customruns", f"run{n}", "True", "ReconciliationSucceeded")
+    took = time.monotonic() - start
+    assert 2.9 < took < 4.2, f"the last Run was done after {took:.2f} s"
+    assert len([r for r in ours(fake) if r["status"] == 429]) == 1
+    for n in range(20):
+        assert len(fake.writes("customruns", f"run{n}")) == 3, "created, Waiting, done: one write each"
