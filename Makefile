@@ -24,6 +24,9 @@ HARDENING := -fstack-protector-strong -fstack-clash-protection -fcf-protection -
 # gcc and clang know different flags, and so do processors (-fcf-protection is x86): keep what this compiler takes.
 known = $(shell for f in $(1); do $(CC) -Werror $$f -x c -c /dev/null -o /dev/null 2>/dev/null && echo $$f; done)
 ifeq ($(filter help deps deps-% clean lint layering demo run test e2e bench fuzz,$(or $(MAKECMDGOALS),all)),)
+ifeq ($(shell $(PKG_CONFIG) --exists $(PACKAGES_LIB) 2>/dev/null && echo yes),)
+$(error libraries are missing ($(PACKAGES_LIB)): "make deps" installs what is needed on Debian)
+endif
 KNOWN_FLAGS := $(call known,$(WARNINGS) $(HARDENING))
 PKG_CFLAGS  := $(shell $(PKG_CONFIG) --cflags $(PACKAGES_LIB))
 endif

@@ -235,9 +235,9 @@ static void send_reply(struct http_server *s, struct evhttp_request *req, const 
         evhttp_request_free(req);
         return;
     }
-    size_t len = reply->body.len;
+    size_t len = reply->text ? evbuffer_get_length(reply->text) : reply->body.len;
     if (evhttp_request_get_command(req) != EVHTTP_REQ_HEAD && len > 0 &&
-        evbuffer_add(out, reply->body.at, len) != 0) {
+        (reply->text ? evbuffer_add_buffer(out, reply->text) : evbuffer_add(out, reply->body.at, len)) != 0) {
         status = 503;
         len = 0;
     }
@@ -470,6 +470,11 @@ void http_server_stop_accepting(struct http_server *s)
     }
     s->is_accepting = false;
     guard_close_idle(s->guards);
+}
+
+void http_server_set_queued(struct http_server *s, uint64_t bytes)
+{
+    guard_set_queued(s->guards, bytes);
 }
 
 size_t http_server_pending(const struct http_server *s)

@@ -12,6 +12,7 @@
 #include "store/report.h"
 #include "store/str.h"
 
+struct evbuffer;
 struct event_base;
 struct http_server;
 struct http_request;
@@ -19,7 +20,7 @@ struct http_request;
 /* Limits, in one place. */
 #define HTTP_MAX_HEAD        (16u << 10)          /* request line and headers */
 #define HTTP_MAX_BODY        (4u << 20)           /* one body; beyond: 413 */
-#define HTTP_MAX_BODIES      (UINT64_C(64) << 20) /* all unfinished bodies; beyond: 503 */
+#define HTTP_MAX_BODIES      (UINT64_C(64) << 20) /* all unfinished and queued bodies; beyond: 503 */
 #define HTTP_MAX_CONNECTIONS 16384                /* or the descriptor limit less 256 */
 #define HTTP_MAX_IDLE        1024 /* idle keep-alive connections; the longest idle is closed first */
 #define HTTP_HEAD_SECONDS    10   /* deadlines, not idle timers */
@@ -40,6 +41,9 @@ struct http_server *http_server_new(struct event_base *base, const struct http_c
 /* Closes the listeners and the connections that wait for a next request; requests already accepted go on to be
  * answered, and their connections end with the answer. */
 void http_server_stop_accepting(struct http_server *s);
+/* Bytes of bodies that a handler keeps until it answers: they count against HTTP_MAX_BODIES until this says otherwise.
+ */
+void http_server_set_queued(struct http_server *s, uint64_t bytes);
 /* Requests accepted and not yet answered completely. */
 size_t http_server_pending(const struct http_server *s);
 /* Ends what is left and frees; answers given afterwards are the caller's mistake, so close the store, which completes
@@ -76,10 +80,11 @@ bool http_without_params(struct http_server *s, struct http_request *r);
 
 struct http_reply {
     int status;
-    const char *type;  /* Content-Type; NULL: application/json */
-    struct str body;   /* copied */
-    const char *link;  /* Link header or NULL */
-    int retry_after_s; /* 0: none */
+    const char *type;      /* Content-Type; NULL: application/json */
+    struct str body;       /* copied */
+    struct evbuffer *text; /* instead of body, for long ones: its content is moved out of it; or NULL */
+    const char *link;      /* Link header or NULL */
+    int retry_after_s;     /* 0: none */
 };
 void http_reply(struct http_server *s, uint64_t id, const struct http_reply *reply);
 /* For answers that come much later: calls on_gone when the client goes away before its answer; after that there is

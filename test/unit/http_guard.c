@@ -352,6 +352,14 @@ static void test_body_total(void)
     client_send(&b, (struct str){bytes, sizeof bytes});
     client_send(&b, (struct str){bytes, 3000});
     CHECK_INT(client_answer(&b, NULL), 200);
+
+    /* What a handler keeps counts as well. */
+    client_close(&b);
+    client_open(&b, &rig);
+    http_server_set_queued(rig.server, 5000);
+    client_text(&b, "POST /ok HTTP/1.1\r\n" H "Content-Length: 7000\r\n\r\n");
+    client_send(&b, (struct str){bytes, sizeof bytes});
+    CHECK_INT(client_answer(&b, NULL), 503);
     client_close(&a);
     client_close(&b);
     rig_stop(&rig);
