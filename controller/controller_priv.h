@@ -86,7 +86,7 @@ struct controller {
     int64_t forbidden_mono_ms; /* last report of a 403; INT64_MIN: none */
     bool failing;              /* an outage: see outage.c */
     uint32_t n_held;
-    uint32_t next_try;     /* the slot whose turn it is */
+    uint32_t last_try;     /* the slot that had the last turn */
     int64_t tried_mono_ms; /* last failure or try of the outage */
     uint64_t n_written;    /* PATCHes that were accepted */
     bool poked;            /* a waiter was marked since the last waiters_run: the loop must turn once more */

@@ -283,7 +283,7 @@ static void on_conflict(struct tracked *t)
 {
     t->c->stats.conflicts++;
     t->must_get = true;
-    if (t->conflicts < CONFLICTS_MOST) {
+    if (t->conflicts + 1 < CONFLICTS_MOST) {
         t->conflicts++;
         flight_get(t);
         return;
@@ -379,7 +379,8 @@ void flight_reply(struct tracked *t, int status, int64_t retry_after_ms, struct 
     t->token = 0;
     t->request = REQUEST_NONE;
     c->stats.in_flight--;
-    t->probing = !patch && answered && c->failing; /* the PATCH after a GET needs no turn of its own */
+    /* What follows a read needs no turn of its own. */
+    t->probing = c->failing && (status == 409 || (!patch && answered));
     if (status == 404)
         runs_drop(t);
     else if (status < 200 || status >= 300)

@@ -71,16 +71,28 @@ int64_t outage_next(const struct controller *c)
     return c->failing && c->n_held > 0 ? c->tried_mono_ms + PROBE_MS : INT64_MAX;
 }
 
+/* The next one in turn; those that have not failed yet first, since one that fails for reasons of its own proves nothing. */
+static struct tracked *choose(struct controller *c)
+{
+    struct tracked *failed = NULL;
+
+    for (uint32_t i = 0; i < c->n_slots; i++) {
+        struct tracked *t = c->slots[(c->last_try + 1 + i) % c->n_slots];
+        if (t && t->held && t->failed_at == 0)
+            return t;
+        if (t && t->held && !failed)
+            failed = t;
+    }
+    return failed;
+}
+
 void outage_try(struct controller *c)
 {
-    struct tracked *t = NULL;
+    struct tracked *t = outage_next(c) <= c->now.mono_ms ? choose(c) : NULL;
 
-    if (outage_next(c) > c->now.mono_ms)
+    if (!t)
         return;
-    for (uint32_t i = 0; i < c->n_slots && (!t || !t->held); i++)
-        t = c->slots[c->next_try++ % c->n_slots];
-    if (!t || !t->held)
-        return;
+    c->last_try = t->slot;
     c->tried_mono_ms = c->now.mono_ms;
     outage_unhold(t);
     t->probing = true;
