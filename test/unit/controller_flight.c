@@ -319,7 +319,7 @@ static void item_56_forbidden_is_reported_once_per_interval(void)
     CHECK_STR(condition(C, "w7", "reason"), STR("Waiting"));
 }
 
-static void an_answer_that_was_lost(void)
+static void item_24_26_an_answer_that_was_lost(void)
 {
     begin();
     waiting_run("w");
@@ -547,7 +547,7 @@ int main(void)
                                              TEST(item_55_refused),
                                              TEST(item_55_a_parked_run_is_not_written_to_by_news),
                                              TEST(item_56_forbidden_is_reported_once_per_interval),
-                                             TEST(an_answer_that_was_lost),
+                                             TEST(item_24_26_an_answer_that_was_lost),
                                              TEST(a_reply_that_cannot_be_read),
                                              TEST(a_get_that_fails),
                                              TEST(a_full_queue),
