@@ -190,6 +190,7 @@ static void run_due(struct controller *c)
         deadline_move(t, INT64_MAX);
         tracked_reconsider(t);
     }
+    outage_try(c);
 }
 
 void controller_tick(struct controller *c, struct moment now)

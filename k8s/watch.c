@@ -428,8 +428,8 @@ static void hand_over(struct k8s_watch *w)
     k8s_timer_set(w->timer, 0);
 }
 
-/* 410: what we know of is too old to go on from. At once the first time, so that a compaction costs nothing.
- */
+/* What we know of is too old to go on from (410), or what came of it cannot be read. At once the first time, so that a
+ * compaction costs nothing. */
 static void gone(struct k8s_watch *w)
 {
     int64_t after_ms = w->relisted ? next_backoff(w) : 0;
@@ -473,7 +473,9 @@ static void refused(struct k8s_watch *w, const struct k8s_answer *answer)
     set_failing(w, message, answer->status != 401);
     if (answer->retry_after_ms >= 0)
         after_ms = answer->retry_after_ms < K8S_HOLD_MOST_MS ? answer->retry_after_ms : K8S_HOLD_MOST_MS;
-    else if (answer->status >= 502 && answer->status <= 504)
+    else if (answer->status == 503)
+        after_ms = 0; /* the gate sets the pace */
+    else if (answer->status == 502 || answer->status == 504)
         after_ms = k8s_backoff_retry(k8s_random());
     else
         after_ms = next_backoff(w);
@@ -537,6 +539,10 @@ static void on_noted(struct k8s_watch *w)
         return;
     }
     set_failing(w, why, true);
+    if (w->note == NOTE_GARBAGE) {
+        gone(w);
+        return;
+    }
     if (w->note == NOTE_ERROR && (w->error_code == 429 || w->error_code >= 500))
         rest(w, next_backoff(w));
     else
