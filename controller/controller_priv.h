@@ -45,6 +45,8 @@ struct tracked {
     bool unsure;       /* the last PATCH got no answer: it may have been applied */
     bool ended;
     bool parked;
+    bool
+        unseen; /* its collection cannot be read: dropped with the reply, unless a list shows it again before */
 };
 
 struct scope {

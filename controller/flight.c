@@ -361,7 +361,7 @@ void flight_reply(struct tracked *t, int status, int64_t retry_after_ms, struct 
     t->token = 0;
     t->request = REQUEST_NONE;
     t->c->stats.in_flight--;
-    if (status == 404)
+    if (status == 404 || t->unseen)
         runs_drop(t);
     else if (status < 200 || status >= 300)
         on_failed(t, patch, status, retry_after_ms, body);

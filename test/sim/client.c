@@ -192,6 +192,15 @@ static bool is_object(const char *text)
     return whole;
 }
 
+/* Whether the controller must take notice: it does not listen to what is said about a Run that it has forgotten. */
+static bool is_cared_for(const struct sim *s, const struct request *r)
+{
+    const struct state *state = r->life >= 0 ? api_state(s, (unsigned)r->life) : NULL;
+
+    return state && !state->deleted && !state->deleting && state->outcome != OUTCOME_TRUE &&
+           state->outcome != OUTCOME_FALSE && !s->lives[r->life].out_of_sight;
+}
+
 static void tell(struct sim *s, const struct request *r)
 {
     static const char status[] = "{\"kind\":\"Status\",\"message\":\"it says no\"}";
@@ -203,14 +212,15 @@ static void tell(struct sim *s, const struct request *r)
         l->under_way -= r->kind == A_PATCH;
         if (!good)
             l->paused_ms = s->now_ms + 31 * SECOND + (r->retry_after_ms > 0 ? r->retry_after_ms : 0);
-        if (good && r->answer_version > l->known &&
+        if (good && r->answer_version > l->known && !l->out_of_sight &&
             s->states[r->answer_version - s->states[0].version].life == (unsigned)r->life)
             l->known = r->answer_version;
     }
     if (r->status == 429 && r->retry_after_ms > 0) {
         int64_t until = s->now_ms + r->retry_after_ms;
         s->hold_ms = until > s->hold_ms ? until : s->hold_ms;
-        s->asked_hold_ms = until > s->asked_hold_ms ? until : s->asked_hold_ms;
+        if (is_cared_for(s, r) && until > s->asked_hold_ms)
+            s->asked_hold_ms = until;
         plan(s, r->retry_after_ms, STEP_HEAL, UINT32_MAX);
     }
     struct str body = r->status == 200 ? str_of(r->answer) : r->status == 0 ? STR_NONE : str_of(status);

@@ -154,7 +154,7 @@ static struct finding judge(const struct look *l, unsigned reporter)
         return (struct finding){SAYS_SUPERSEDED, at_ms};
     if (word) {
         f.at_ms = since(l, reporter, word) + l->asked->fail_after_ms;
-        f.word = l->now_ms >= f.at_ms ? SAYS_FAILED : SAYS_WAITING;
+        f.word = l->now_ms >= f.at_ms || word->received_ms >= f.at_ms ? SAYS_FAILED : SAYS_WAITING;
     }
     return f;
 }

@@ -190,7 +190,9 @@ static void wake_at(void *arg, int64_t mono_ms)
     if (mono_ms == INT64_MAX)
         return;
     int64_t at = mono_ms - s->base_ms;
-    if (s->plant == PLANT_LOST_TIMER && at > s->now_ms && ++s->timers == 5) {
+    if (s->plant == PLANT_LOST_TIMER && at > s->now_ms + SECOND && ++s->timers == 5)
+        s->lost_timer_ms = mono_ms;
+    if (s->lost_timer_ms == mono_ms) {
         sim_trace(s, "(planted) the timer for %lld s is not set", (long long)(at / 1000));
         return;
     }
@@ -228,6 +230,7 @@ void process_start(struct sim *s)
     for (unsigned i = 0; i < s->n_lives; i++) {
         struct life *l = &s->lives[i];
         l->known = 0;
+        l->out_of_sight = false;
         l->tried_ms = l->overdue_ms = NO_TIME;
         l->paused_ms = l->written_ms = INT64_MIN / 2;
         l->under_way = l->asking = 0;

@@ -154,6 +154,7 @@ struct life {
     unsigned ends;       /* terminal writes that were accepted */
     unsigned end_events; /* Kubernetes Events about an end */
     uint64_t known;      /* newest version that this process was shown */
+    bool out_of_sight;   /* its collection could not be read, and no list has shown it again */
     int64_t tried_ms;    /* start that this process tried to write; NO_TIME: none */
     int64_t paused_ms;   /* after a failure no request is owed before */
     int64_t overdue_ms;  /* since when something is owed; NO_TIME: nothing is */
@@ -269,6 +270,7 @@ struct sim {
     uint64_t last_seq;
     unsigned marks; /* records that were told to the waiters */
     unsigned timers;
+    int64_t lost_timer_ms; /* on the process's clock; 0: none */
     bool planted;
 
     struct life lives[LIVES_MOST];

@@ -43,6 +43,7 @@ static void show(struct sim *s, struct watch *w, unsigned which, bool listed)
     }
     if (state->version > l->known)
         l->known = state->version;
+    l->out_of_sight = false;
     sim_trace(s, "%s shows w%u (uid-%u) version %llu%s%s %s", listed ? "the list" : "the watch", l->slot,
               state->life, (unsigned long long)state->version, state->deleted ? " deleted" : "",
               state->cancelled ? " cancelled" : "", state->reason);
@@ -129,6 +130,14 @@ static void resume(struct sim *s, struct watch *w)
     again(s, w, 1 + sim_pick(s, 10));
 }
 
+/* The process may forget what it knows of it. */
+static void lose_sight(struct life *l)
+{
+    l->known = 0;
+    l->out_of_sight = true;
+    l->written_ms = INT64_MIN / 2;
+}
+
 void watch_step(struct sim *s, uint32_t which)
 {
     struct watch *w = &s->watches[which & 0xff];
@@ -149,7 +158,7 @@ void watch_step(struct sim *s, uint32_t which)
         controller_on_absent(s->controller, w->kind, (unsigned)(w - s->watches));
         for (unsigned i = 0; i < s->n_lives; i++)
             if (is_of(s, w, s->lives[i].current))
-                s->lives[i].known = 0;
+                lose_sight(&s->lives[i]);
         w->state = WATCH_LIST;
         again(s, w, 30 * SECOND);
         return;
@@ -168,6 +177,8 @@ void watch_cut(struct sim *s, unsigned watch, bool gone)
 
     if (!s->up)
         return;
+    if (gone)
+        sim_note(s, FAULT_GONE);
     sim_trace(s, "a watch is cut%s", gone ? ", and its version is too old" : "");
     w->state = w->state == WATCH_LISTING || w->state == WATCH_LIST || gone ? WATCH_LIST : WATCH_RESUME;
     again(s, w, 1 + sim_pick(s, 3000));
