@@ -381,7 +381,7 @@ void flight_reply(struct tracked *t, int status, int64_t retry_after_ms, struct 
     c->stats.in_flight--;
     /* What follows a read needs no turn of its own. */
     t->probing = c->failing && (status == 409 || (!patch && answered));
-    if (status == 404)
+    if (status == 404 || t->unseen)
         runs_drop(t);
     else if (status < 200 || status >= 300)
         on_failed(t, patch, status, retry_after_ms, body);
