@@ -97,6 +97,7 @@ static struct store *open_store(const char *dir)
     struct store *s = store_open(&(struct store_config){.dir = dir}, &reporter, err);
     if (!s)
         die("open", err);
+    s->coalescing = false;
     return s;
 }
 
