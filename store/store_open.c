@@ -249,7 +249,8 @@ static const char *load(struct store *s, const MDB_val *key, const MDB_val *valu
     for (size_t i = 0; i < n; i++)
         if (!index_add(s->index, keys[i], *ret_seq))
             return "there is not enough memory for the index";
-    store_note_record(s, &stored.record);
+    if (!store_note_record(s, &stored.record))
+        return "there is not enough memory for the index";
     if (stored.record.last.received_ms > s->last_received_ms)
         s->last_received_ms = stored.record.last.received_ms;
     return NULL;
@@ -325,6 +326,7 @@ struct store *store_open(const struct store_config *config, const struct reporte
     s->reporter = *reporter;
     s->max_queued_bytes = config->max_queued_bytes ? config->max_queued_bytes : STORE_MAX_QUEUED_BYTES;
     s->want_probe = &s->probe_wanted;
+    s->coalescing = true;
     pending_list_init(&s->queue);
     pending_list_init(&s->batch);
     s->dir = str_dup(str_of(config->dir));
