@@ -12,6 +12,7 @@
 #include "store/report.h"
 #include "store/str.h"
 
+struct auth;
 struct evbuffer;
 struct event_base;
 struct http_server;
@@ -64,6 +65,13 @@ typedef void http_handler(void *arg, struct http_request *r);
  * Allow, an unknown path 404. False when out of memory. */
 bool http_route(struct http_server *s, const char *method, const char *path, http_handler *handler,
                 void *arg);
+/* The same for a probe: it is served to everybody. */
+bool http_route_open(struct http_server *s, const char *method, const char *path, http_handler *handler,
+                     void *arg);
+/* From now on a request that auth does not let through is answered 401 before its handler sees it, so that no
+ * route is left open by mistake. POST asks for AUTH_POST, every other method for AUTH_READ. auth outlives the server;
+ * NULL: everybody may do everything. */
+void http_server_set_auth(struct http_server *s, struct auth *auth);
 
 uint64_t http_request_id(const struct http_request *r);
 struct str http_request_segment(const struct http_request *r); /* what {id} matched, undecoded; else empty */
