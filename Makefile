@@ -23,7 +23,7 @@ HARDENING := -fstack-protector-strong -fstack-clash-protection -fcf-protection -
 
 # gcc and clang know different flags, and so do processors (-fcf-protection is x86): keep what this compiler takes.
 known = $(shell for f in $(1); do $(CC) -Werror $$f -x c -c /dev/null -o /dev/null 2>/dev/null && echo $$f; done)
-ifeq ($(filter help deps deps-% clean lint layering demo run test e2e bench fuzz,$(or $(MAKECMDGOALS),all)),)
+ifeq ($(filter help deps deps-% clean lint layering demo run test crash e2e bench fuzz,$(or $(MAKECMDGOALS),all)),)
 KNOWN_FLAGS := $(call known,$(WARNINGS) $(HARDENING))
 PKG_CFLAGS  := $(shell $(PKG_CONFIG) --cflags $(PACKAGES_LIB))
 endif
@@ -83,6 +83,9 @@ run: deps-build ## the same set-up, staying up, with the curl commands to try
 test: deps-test ## unit, integration and fuzz-replay tests, under sanitizers
 	@$(MAKE) --no-print-directory -f test/Makefile test
 
+crash: deps-test ## kill -9, power loss, failing calls: nothing is lost (ROUNDS=30 IMAGES=5000 POINTS=80)
+	@$(MAKE) --no-print-directory -f test/Makefile crash
+
 e2e: deps-e2e ## the real kube-apiserver, Tekton and helm (needs Go; builds them once)
 	@$(MAKE) --no-print-directory all
 	@test/e2e/run
@@ -118,4 +121,4 @@ help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | sort | awk -F'\t' '{printf "  %-10s %s\n", $$1, $$2}'
 
 -include $(wildcard $(BUILD)/obj/*.d $(BUILD)/obj/*/*.d)
-.PHONY: all static install demo run test e2e bench fuzz lint layering deps clean help
+.PHONY: all static install demo run test crash e2e bench fuzz lint layering deps clean help

@@ -24,6 +24,11 @@ bool events_not_ready(struct events *e, struct http_request *r)
     return true;
 }
 
+void events_refuse(struct events *e, uint64_t id, const char *why)
+{
+    http_reply_error(e->server, id, str_eq(str_of(why), STR("out of memory")) ? 503 : 400, "%s", why);
+}
+
 static void reply_failed(struct events *e, uint64_t id, enum store_status status)
 {
     const char *why = "the store cannot take the event";
@@ -65,7 +70,7 @@ static void on_post(void *arg, struct http_request *r)
         return;
     struct flux_event *event = event_from_json(body, err);
     if (!event) {
-        http_reply_error(e->server, id, str_eq(str_of(err), STR("out of memory")) ? 503 : 400, "%s", err);
+        events_refuse(e, id, err);
         return;
     }
     enum store_status status =
@@ -114,7 +119,7 @@ static void on_get_one(void *arg, struct http_request *r)
     if (events_not_ready(e, r))
         return;
     if (!http_request_params(r, &params, &n, err))
-        http_reply_error(e->server, id, 400, "%s", err);
+        events_refuse(e, id, err);
     else if (n > 0)
         http_reply_error(e->server, id, 400, "this path takes no query parameters");
     else if (!str_to_u64(http_request_segment(r), &seq))

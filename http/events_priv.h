@@ -29,6 +29,9 @@ struct events {
 /* Answers 503 and returns true while there is no store. */
 bool events_not_ready(struct events *e, struct http_request *r);
 
+/* 400 for what is wrong with the request; 503 where the reason is "out of memory", which is none of the client's. */
+void events_refuse(struct events *e, uint64_t id, const char *why);
+
 /* The handler of GET /events. arg: struct events. */
 void list_serve(void *arg, struct http_request *r);
 void list_free_all(struct events *e);
