@@ -540,12 +540,12 @@ static void raise_descriptor_limit(void)
     }
 }
 
-/* libevent does not survive a failed allocation: it uses what it did not get, or forgets an event and with it a
- * connection. A process that ends is started again within milliseconds and has lost nothing that it acknowledged. */
-static void *loop_memory(void *at, size_t len)
+/* Neither libevent nor jansson survives a failed allocation: libevent uses what it did not get, or forgets an event and
+ * with it a connection; jansson's lexer reads past its text. A process that ends is started again within milliseconds
+ * and has lost nothing that it acknowledged. */
+static void *library_memory(void *at, size_t len)
 {
-    static const char line[] =
-        NAME ": out of memory in the event loop; ending, so that a restart begins afresh\n";
+    static const char line[] = NAME ": out of memory; ending, so that a restart begins afresh\n";
 
     if (!at && len > 0) {
         (void)!write(STDERR_FILENO, line, sizeof line - 1);
@@ -554,14 +554,14 @@ static void *loop_memory(void *at, size_t len)
     return at;
 }
 
-static void *loop_malloc(size_t len)
+static void *library_malloc(size_t len)
 {
-    return loop_memory(malloc(len), len);
+    return library_memory(malloc(len), len);
 }
 
-static void *loop_realloc(void *at, size_t len)
+static void *library_realloc(void *at, size_t len)
 {
-    return loop_memory(realloc(at, len), len);
+    return library_memory(realloc(at, len), len);
 }
 
 static int serve(struct program *p)
@@ -570,7 +570,8 @@ static int serve(struct program *p)
 
     raise_descriptor_limit();
     signal(SIGPIPE, SIG_IGN);
-    event_set_mem_functions(loop_malloc, loop_realloc, free);
+    event_set_mem_functions(library_malloc, library_realloc, free);
+    json_set_alloc_funcs(library_malloc, free);
     if (!events_init(p))
         return config_error("the event loop could not be set up");
     /* The socket first: a client that comes while the store opens waits instead of being refused. A check binds

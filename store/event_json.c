@@ -249,8 +249,6 @@ struct flux_event *event_from_json(struct str body, char err[static EVENT_ERROR]
         return NULL;
     }
     d->root = load(body, &error);
-    if (!d->root) /* jansson can take a failed allocation for bad JSON, and Flux drops what is refused: look again */
-        d->root = load(body, &error);
     if (!d->root) {
         if (error.text[0] == '\0') {
             text_add(&t, STR("out of memory"));
