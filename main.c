@@ -696,12 +696,38 @@ static void raise_descriptor_limit(void)
     }
 }
 
+/* Neither libevent nor jansson survives a failed allocation: libevent uses what it did not get, or forgets an event and
+ * with it a connection; jansson's lexer reads past its text. A process that ends is started again within milliseconds
+ * and has lost nothing that it acknowledged. */
+static void *library_memory(void *at, size_t len)
+{
+    static const char line[] = NAME ": out of memory; ending, so that a restart begins afresh\n";
+
+    if (!at && len > 0) {
+        (void)!write(STDERR_FILENO, line, sizeof line - 1);
+        _exit(EXIT_FAILURE);
+    }
+    return at;
+}
+
+static void *library_malloc(size_t len)
+{
+    return library_memory(malloc(len), len);
+}
+
+static void *library_realloc(void *at, size_t len)
+{
+    return library_memory(realloc(at, len), len);
+}
+
 static int serve(struct program *p)
 {
     int status;
 
     raise_descriptor_limit();
     signal(SIGPIPE, SIG_IGN);
+    event_set_mem_functions(library_malloc, library_realloc, free);
+    json_set_alloc_funcs(library_malloc, free);
     if (!events_init(p))
         return config_error("the event loop could not be set up");
     /* The socket first: a client that comes while the store opens waits instead of being refused. A check binds
