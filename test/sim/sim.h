@@ -152,6 +152,7 @@ struct life {
     unsigned current; /* state */
     bool gone;
     unsigned ends;       /* terminal writes that were accepted */
+    uint64_t ended_by;   /* the process that wrote it; 0: one that did not know the Run any more */
     unsigned end_events; /* Kubernetes Events about an end */
     uint64_t known;      /* newest version that this process was shown */
     bool out_of_sight;   /* its collection could not be read, and no list has shown it again */
@@ -372,7 +373,8 @@ unsigned oracle(const struct sim *s, const struct state *at);
 /* ---- check.c ---- */
 
 void check_handed_in(struct sim *s, struct request *r, const json_t *body);
-void check_accepted(struct sim *s, unsigned life, const struct state *before, const struct state *after);
+void check_accepted(struct sim *s, const struct request *r, const struct state *before,
+                    const struct state *after);
 void check_event(struct sim *s, const char *path, struct str body);
 /* Whether something is owed; looked at before and after each step. */
 void check_owed(struct sim *s, bool settled);
