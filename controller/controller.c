@@ -205,6 +205,7 @@ static void run_due(struct controller *c)
         deadline_move(t, INT64_MAX);
         tracked_reconsider(t);
     }
+    outage_try(c);
 }
 
 void controller_tick(struct controller *c, struct moment now)
@@ -260,6 +261,7 @@ void controller_free(struct controller *c)
     if (!c)
         return;
     runs_free_all(c);
+    list_free(c);
     for (int kind = 0; kind < RUN_KINDS; kind++)
         free(c->scopes[kind]);
     free(c);

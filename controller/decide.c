@@ -3,13 +3,13 @@
  * Every combination has its cell, so there is no path beside the table: retry, cancel and timeout are rows.
  * The rules behind the order of findings:
  * - Cancel wins over everything that is not already written: there is no un-cancel, and Tekton counts a child
- * as cancelled only by its reason.
+ *   as cancelled only by its reason.
  * - A stored decision whose effective time is not after the deadline wins over an expiry that was noticed
- * late. A later one does not: had the process been up, the timeout would have been written first.
+ *   late. A later one does not: had the process been up, the timeout would have been written first.
  * - Superseded and ambiguous are not retried: no repetition of an attempt can mend them. A retry is consumed
- * by a failure or a timeout.
+ *   by a failure or a timeout.
  * - Terminal is sticky: what the API has as True or False is never written to again, whatever else is true.
- * knative's generated reconcilers lose this when the generation changes.
+ *   knative's generated reconcilers lose this when the generation changes.
  */
 #include "controller/decide_priv.h"
 
@@ -17,7 +17,7 @@
 
 /* clang-format off */
 static const enum action_kind table[N_FINDINGS][N_RUN_PHASES] = {
-    /*                    new                new, spare            waiting            waiting, spare */
+    /*                    new                new, spare            waiting            waiting, spare        done           deleting */
     [FOUND_CANCELLED]  = {ACTION_CANCEL,     ACTION_CANCEL,        ACTION_CANCEL,     ACTION_CANCEL,        ACTION_FORGET, ACTION_FORGET},
     [FOUND_FAULT]      = {ACTION_REJECT,     ACTION_REJECT,        ACTION_REJECT,     ACTION_REJECT,        ACTION_FORGET, ACTION_FORGET},
     [FOUND_UNASKED]    = {NO,                NO,                   NO,                NO,                   ACTION_FORGET, ACTION_FORGET},

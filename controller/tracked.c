@@ -22,6 +22,8 @@ void controller_rearm(struct controller *c)
 {
     int64_t at = c->poked ? c->now.mono_ms : deadline_first(c);
 
+    if (outage_next(c) < at)
+        at = outage_next(c);
     if (at == c->armed_mono_ms)
         return;
     c->armed_mono_ms = at;

@@ -44,7 +44,7 @@ tap hardening test/hardening.sh build/flux-event-store
 # Integration runs the instrumented binary, so that a leak or a bad access there fails a test too.
 junit=$(mktemp)
 FES_BINARY=${FES_BINARY:-build/asan/flux-event-store} FES_FAKE=build/test/fake-apiserver \
-  timeout 900 /usr/bin/python3 -m pytest -q -p no:cacheprovider --junitxml="$junit" test/integration
+  timeout 900 /usr/bin/python3 -m pytest -q -n 4 -p no:cacheprovider --junitxml="$junit" test/integration
 status=$?
 counts=$(sed -n 's/.*<testsuite [^>]*errors="\([0-9]*\)" failures="\([0-9]*\)" skipped="\([0-9]*\)" tests="\([0-9]*\)".*/\1 \2 \3 \4/p' "$junit")
 rm -f "$junit"

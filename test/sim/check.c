@@ -301,7 +301,8 @@ static bool is_settled(const struct sim *s, const struct life *l)
     if (l->asked.foreign || has_ended(state) || state->deleting)
         return true;
     return l->known != state->version || l->asking > 0 || s->now_ms < l->paused_ms ||
-           s->now_ms < s->hold_ms + OWED_MS || (jumped && l->asked.fail_after_ms > 0);
+           s->now_ms < s->hold_ms + OWED_MS || s->now_ms < s->outage_ms ||
+           (jumped && l->asked.fail_after_ms > 0);
 }
 
 void check_owed(struct sim *s, bool settled)

@@ -101,6 +101,7 @@ struct said {
     bool repeat;   /* has no effect of its own */
     bool appended; /* the process has it */
     bool acknowledged;
+    bool presumed; /* by the oracle, for a moment */
     uint64_t seq;
     uint64_t arrival;
     unsigned same_as; /* of a repeat */
@@ -259,6 +260,7 @@ struct sim {
     bool broken, refusing, forbidding;
     int64_t hold_ms;       /* the client's, after a 429 */
     int64_t asked_hold_ms; /* what the controller was told */
+    int64_t outage_ms;     /* nothing could be written: until then one Run tries, and the others may wait */
     int64_t minute_ms;
     unsigned in_minute;
     int64_t explained_ms;
@@ -368,7 +370,7 @@ enum {
     MAY_RETRY_FAILED = 128,
     MAY_RETRY_EXPIRED = 256,
 };
-unsigned oracle(const struct sim *s, const struct state *at);
+unsigned oracle(struct sim *s, const struct state *at);
 
 /* ---- check.c ---- */
 
