@@ -38,12 +38,21 @@ static void reply_failed(struct events *e, uint64_t id, enum store_status status
     http_reply_error(e->server, id, 503, "%s", why);
 }
 
+static void note_queued(struct events *e)
+{
+    struct store_stats stats;
+
+    store_get_stats(e->store, &stats);
+    http_server_set_queued(e->server, stats.queued_bytes);
+}
+
 /* The commit returned, or failed. token: the request's id. */
 static void on_stored(void *arg, uint64_t token, enum store_status status, uint64_t seq)
 {
     struct events *e = arg;
     char body[64];
 
+    note_queued(e);
     if (status != STORE_OK) {
         reply_failed(e, token, status);
         return;
@@ -71,6 +80,7 @@ static void on_post(void *arg, struct http_request *r)
     }
     enum store_status status =
         store_append(e->store, event, body, VIA_WEBHOOK, e->now_ms(), on_stored, e, id);
+    note_queued(e);
     if (status != STORE_OK)
         reply_failed(e, id, status);
     event_json_free(event);

@@ -81,6 +81,7 @@ struct guard_set {
     size_t n_idle;
     size_t n_replying;
     uint64_t bodies;
+    uint64_t queued; /* bodies that others hold and that count too */
 };
 
 static struct timeval timeval_of(int64_t ms)
@@ -186,7 +187,7 @@ static size_t on_body(struct guard *g, size_t n)
         head_init(&g->head);
         g->phase = PHASE_HEAD;
         g->framed++;
-    } else if (g->set->bodies > g->set->limits.bodies) {
+    } else if (g->set->bodies + g->set->queued > g->set->limits.bodies) {
         refuse(g, 503, "too many requests are being received: try again");
     }
     return take;
@@ -431,6 +432,11 @@ static void on_trim(evutil_socket_t fd, short what, void *arg)
     (void)what;
     while (set->n_idle > set->limits.idle)
         close_connection(TAILQ_FIRST(&set->idle));
+}
+
+void guard_set_queued(struct guard_set *set, uint64_t bytes)
+{
+    set->queued = bytes;
 }
 
 void guard_close_idle(struct guard_set *set)

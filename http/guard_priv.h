@@ -52,6 +52,8 @@ bool guard_prepare(struct guard_set *set);
 size_t guard_connections(const struct guard_set *set);
 /* Replies that were begun and are not yet written out. */
 size_t guard_replying(const struct guard_set *set);
+/* Bytes of bodies that were taken over and are held elsewhere: they count like unfinished ones. */
+void guard_set_queued(struct guard_set *set, uint64_t bytes);
 /* Ends the connections that wait for a next request. */
 void guard_close_idle(struct guard_set *set);
 

@@ -141,10 +141,13 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
     l->interrupted = false;
     uint64_t more = store_scan(l->events->store, l->position, filter_descending(l->filter), LIST_TURN_RECORDS,
                                on_record, l);
-    if (l->is_full || l->no_memory || (more == 0 && !l->interrupted))
+    if (l->is_full || l->no_memory || (more == 0 && !l->interrupted)) {
         finish(l);
-    else
-        (void)event_add(l->turn, &next_turn);
+        return;
+    }
+    if (!l->interrupted)
+        l->position = more; /* also behind what could not be shown */
+    (void)event_add(l->turn, &next_turn);
 }
 
 /* "</events?kind=x&": the same query, but for `after`. A relative reference, so that proxies may be in

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <sys/queue.h>
 
+TAILQ_HEAD(makings, making);
+
 struct making {
     struct runs *runs;
     struct event *turn;
@@ -24,7 +26,7 @@ struct runs {
     struct event_base *base;
     runs_piece *piece;
     void *arg;
-    TAILQ_HEAD(, making) makings;
+    struct makings makings;
     size_t n;
 };
 
@@ -41,11 +43,9 @@ static void making_free(struct making *m)
 
 static void finish(struct making *m, bool failed)
 {
-    struct http_reply reply = {.status = 200};
+    const struct http_reply reply = {.status = 200, .text = m->text};
 
-    reply.body.len = evbuffer_get_length(m->text);
-    reply.body.at = (const char *)evbuffer_pullup(m->text, -1);
-    if (failed || !reply.body.at)
+    if (failed)
         http_reply_error(m->runs->server, m->id, 503, "out of memory");
     else
         http_reply(m->runs->server, m->id, &reply);

@@ -203,6 +203,11 @@ void k8s_client_note(struct k8s_client *c, const struct k8s_answer *answer)
         k8s_gate_unanswered(c->gate, answer->error);
         return;
     }
+    /* A server that starts or stops says so for whatever it is asked: it is as good as down. */
+    if (answer->status == 503 && answer->retry_after_ms < 0) {
+        k8s_gate_unanswered(c->gate, "HTTP status 503");
+        return;
+    }
     k8s_gate_answered(c->gate);
     if (answer->status == 429 && answer->retry_after_ms > 0)
         k8s_gate_hold(c->gate, answer->retry_after_ms);

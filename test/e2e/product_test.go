@@ -19,9 +19,10 @@ type product struct {
 	t       *testing.T
 	folder  string
 	port    int
-	api     string // the API server's URL
-	token   string // the token file
-	ca      string // the CA file
+	api     string   // the API server's URL
+	token   string   // the token file
+	ca      string   // the CA file
+	flags   []string // further ones
 	process *process
 	base    string
 	http    *http.Client
@@ -90,6 +91,7 @@ func (p *product) start() {
 		"--kube-token-file", p.token,
 		"--kube-ca-file", p.ca,
 	}
+	args = append(args, p.flags...)
 	var err error
 	log := filepath.Join(p.folder, "log")
 	p.process, err = startProcess("flux-event-store", log, nil, binaryPath, args...)

@@ -72,6 +72,7 @@ def test_a_body_over_4_mib_is_refused_before_it_is_read(make_server):
 
 @pytest.mark.parametrize("flags,names", [
     (["--nope"], "--nope"), (["--listen"], "--listen"), (["--listen", "nonsense", "--no-kube"], "nonsense"),
+    (["--check", "--listen", "nonsense", "--no-kube"], "nonsense"),
     (["--default-timeout", "soon"], "--default-timeout"), (["--log-level", "loud", "--no-kube"], "--log-level"),
     (["--ref", "noslash", "--kube-api", "http://127.0.0.1:1"], "--ref"), (["frobnicate"], "frobnicate"), ([], "--kube-api"),
     (["--kube-api", "ftp://x"], "ftp://x"), (["--kube-api", "http://127.0.0.1:1", "--namespace", "a/b"], '"a/b"'),

@@ -120,16 +120,17 @@ static void tell(struct app *app, const char *name, const char *revision, const 
     bool done = false;
     char body[64];
     snprintf(body, sizeof body, "{\"n\":%u}", app->appended++);
-    struct event e = {.kind = STR("Kustomization"),
-                      .namespace = STR("apps"),
-                      .name = str_of(name),
-                      .severity = strcmp(reason, "ReconciliationSucceeded") == 0 ? STR("info") : STR("error"),
-                      .reason = str_of(reason),
-                      .revision = str_of(revision),
-                      .message = STR("said so"),
-                      .timestamp_ms = now().wall_ms - ago_s * 1000,
-                      .has_timestamp = true,
-                      .plain = true};
+    struct flux_event e = {.kind = STR("Kustomization"),
+                           .namespace = STR("apps"),
+                           .name = str_of(name),
+                           .severity =
+                               strcmp(reason, "ReconciliationSucceeded") == 0 ? STR("info") : STR("error"),
+                           .reason = str_of(reason),
+                           .revision = str_of(revision),
+                           .message = STR("said so"),
+                           .timestamp_ms = now().wall_ms - ago_s * 1000,
+                           .has_timestamp = true,
+                           .plain = true};
     CHECK_INT(store_append(app->store, &e, str_of(body), VIA_WEBHOOK, now().wall_ms, on_appended, &done, 0),
               STORE_OK);
     store_flush(app->store);

@@ -125,7 +125,7 @@ static void test_verbs(void)
 }
 
 /* Whoever cannot prove to be the API server gets no byte of a request, and so no token. */
-static void test_impostors(void)
+static void item_68_impostors(void)
 {
     static const struct {
         const char *name, *host, *san;
@@ -168,7 +168,7 @@ static void test_impostors(void)
     }
 }
 
-static void test_names_and_ipv6(void)
+static void item_68_names_and_ipv6(void)
 {
     begin(tls_for("DNS:localhost", 3600), answer_ok);
     make_client("localhost", "t");
@@ -199,7 +199,7 @@ static void want_new_token(struct server *s, struct peer *p)
         peer_answer(p, 401, "", "{\"kind\":\"Status\",\"message\":\"Unauthorized\"}");
 }
 
-static void test_rotated_token(void)
+static void item_56_68_rotated_token(void)
 {
     begin(NULL, want_new_token);
     make_client("127.0.0.1", "old");
@@ -274,7 +274,7 @@ static void test_closed_by_server(void)
     finish();
 }
 
-static void test_unreachable(void)
+static void item_65_unreachable(void)
 {
     const char *why;
     struct k8s_stats stats;
@@ -317,7 +317,7 @@ static void too_many_once(struct server *s, struct peer *p)
         peer_answer(p, 200, "", "{}");
 }
 
-static void test_retry_after(void)
+static void item_53_retry_after_of_the_server(void)
 {
     begin(NULL, too_many_once);
     make_client("127.0.0.1", NULL);
@@ -487,12 +487,12 @@ int main(void)
     signal(SIGPIPE, SIG_IGN);
     int failed = harness_run((struct test[]){TEST(test_get_over_tls),
                                              TEST(test_verbs),
-                                             TEST(test_impostors),
-                                             TEST(test_names_and_ipv6),
-                                             TEST(test_rotated_token),
+                                             TEST(item_68_impostors),
+                                             TEST(item_68_names_and_ipv6),
+                                             TEST(item_56_68_rotated_token),
                                              TEST(test_closed_by_server),
-                                             TEST(test_unreachable),
-                                             TEST(test_retry_after),
+                                             TEST(item_65_unreachable),
+                                             TEST(item_53_retry_after_of_the_server),
                                              TEST(test_pool),
                                              TEST(test_patient_leave_room),
                                              TEST(test_broken_answers),
