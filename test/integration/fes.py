@@ -52,6 +52,23 @@ def wait_until(condition, deadline=DEADLINE, what=None):
         pause = min(pause * 2, 0.05)
 
 
+def net_seconds(condition, deadline=DEADLINE, what=None):
+    """Seconds until condition() is true, less those in which the machine was busy elsewhere.
+
+    condition asks the fake API server only, which takes milliseconds: where a look or a pause took much longer, nobody had
+    the processor, and what is measured had not either.
+    """
+    start, stolen = time.monotonic(), 0.0
+    while True:
+        looked = time.monotonic()
+        value = condition()
+        if value:
+            return max(0.0, time.monotonic() - start - stolen)
+        assert looked - start < deadline, f"not within {deadline} s: {what or 'condition'}; last seen: {value!r}"
+        time.sleep(0.01)
+        stolen += max(0.0, time.monotonic() - looked - 0.06)
+
+
 def golden(name):
     """The bytes of test/golden/flux/NAME."""
     with open(os.path.join(ROOT, "test/golden/flux", name), "rb") as file:
@@ -256,6 +273,15 @@ class Fake:
             raise AssertionError(f"{resource} {namespace}/{name}: want {status} {reason}, not within {deadline} s; "
                                  f"it has {self.condition(resource, name, namespace)}") from None
         return self.get(resource, name, namespace)
+
+    def soon(self, resource, name, status, reason=None, limit=1.0):
+        """wait_condition() for what has a limit in time."""
+        def reached():
+            seen = self.condition(resource, name)
+            return seen.get("status") == status and reason in (None, seen.get("reason"))
+        took = net_seconds(reached, what=f"{resource} {name} {status} {reason}")
+        assert took < limit, f"{resource} {name}: {took:.2f} s until {status} {reason}, {limit} allowed"
+        return took
 
     # The control endpoints
 
