@@ -168,6 +168,7 @@ class Fake:
         self.token_file = os.path.join(self.dir, "token")
         self.control_token = self.token()
         self._control = None
+        self._control_used = 0.0
 
     # The wire
 
@@ -286,8 +287,12 @@ class Fake:
     # The control endpoints
 
     def control(self, method, path, body=None):
+        if self._control is not None and time.monotonic() - self._control_used > 30:
+            self._control.close()  # the fake closes idle connections after 90 s
+            self._control = None
         if self._control is None:
             self._control = self.connect()
+        self._control_used = time.monotonic()
         try:
             answer = Answer(self.send(self._control, method, "/_control/" + path, body, token=self.control_token))
         except (OSError, http.client.HTTPException):
