@@ -292,7 +292,7 @@ def test_item_55_a_run_that_can_never_be_written(fake, server, code):
     assert len(tries) == 1, "at most two a minute"
 
 
-def test_item_56_403_is_told_once(fake, server):
+def test_item_56_forbidden_is_told_once(fake, server):
     fake.fault("status", method="PATCH", path="/status", status=403, times=-1,
                body={"kind": "Status", "status": "Failure", "code": 403, "message": "customruns/status is forbidden"})
     for i in range(5):

@@ -118,7 +118,7 @@ def test_item_65_watches_dropped(scene, how):
 
 
 @pytest.mark.parametrize("as_status", [False, True])
-def test_item_61_410_lists_again(scene, as_status):
+def test_item_61_gone_lists_again(scene, as_status):
     fake = scene.fake
     fake.settings(gone_as_status=as_status)
     fake.fault("status", path="watch=1", status=503, times=-1)
@@ -149,7 +149,7 @@ def test_item_60_three_pages_and_410_on_the_second(make_fake, make_server, recor
     assert "resourceVersion=" in watch and not watch.endswith("resourceVersion=")
 
 
-def test_item_53_429_on_writes(scene):
+def test_item_53_too_many_requests_on_writes(scene):
     fake = scene.fake
     fake.fault("status", method="PATCH", path=STATUS, status=429, retry_after=3)
     start = time.monotonic()
@@ -162,7 +162,7 @@ def test_item_53_429_on_writes(scene):
     assert time.monotonic() - start > 2.9
 
 
-def test_item_53_429_on_the_watch(scene):
+def test_item_53_too_many_requests_on_the_watch(scene):
     fake = scene.fake
     fake.fault("status", path="watch=1", status=429, retry_after=1)
     fake.drop("watches", "reset")
@@ -186,7 +186,7 @@ def test_item_54_broken_webhook(scene):
     scene.healed("500 of a broken webhook for 20 s", rate=rate)
 
 
-def test_item_65_503_for_everything(scene):
+def test_item_65_unavailable_for_everything(scene):
     fake = scene.fake
     for path in (STATUS, "limit=", "watch=1", "/events"):
         fake.fault("status", path=path, status=503, times=-1)
