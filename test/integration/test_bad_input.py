@@ -171,14 +171,14 @@ def test_wrong_ca(fake, make_server):
 
 
 @pytest.mark.parametrize("flag", ["--wrong-san", "--expired"])
-def test_wrong_certificate(make_fake, make_server, flag):
+def test_item_68_wrong_certificate(make_fake, make_server, flag):
     fake = make_fake(flag)
     server = make_server(fake=fake)
     check_degraded(server, ["certificate", "mismatch"])
     assert fake.log() == [], "a request was sent to a server that was not verified"
 
 
-def test_expired_token_and_its_replacement(fake, make_server, tmp_path):
+def test_item_56_expired_token_and_its_replacement(fake, make_server, tmp_path):
     token = tmp_path / "token"
     token.write_text("0utdated-s3cret")
     server = make_server("--kube-token-file", str(token), fake=fake)
@@ -197,7 +197,7 @@ def test_api_server_that_is_not_there(make_server, make_fake):
     check_degraded(server, ["refused"])
 
 
-def test_malformed_runs_do_not_stop_the_others(fake, server):
+def test_item_2_8_16_malformed_runs_do_not_stop_the_others(fake, server):
     fake.create("customruns", "no-params", {"customRef": {"apiVersion": fes.V1, "kind": "FluxDeploymentWait"}})
     fake.create("customruns", "bad-params", {"customRef": {"apiVersion": fes.V1, "kind": "FluxDeploymentWait"},
                                              "params": {"revision": "a"}})
