@@ -90,6 +90,8 @@ struct program {
     size_t n_watches;
     struct event *store_event;
     struct event *wake_event;
+    struct event *retain_event;
+    int64_t retain_at_ms; /* for when it is set */
     struct event *signal_events[3];
     struct event *shutdown_event;
     bool stopping;
@@ -272,6 +274,23 @@ static void io_wake_at(void *arg, int64_t mono_ms)
     event_add(p->wake_event, &(struct timeval){.tv_sec = in_ms / 1000, .tv_usec = in_ms % 1000 * 1000});
 }
 
+/* Retention's next look: far apart, and moved only when it changes. */
+static void retain_wake_at(struct program *p, int64_t at_ms, int64_t now_ms)
+{
+    int64_t in_ms = at_ms > now_ms ? at_ms - now_ms : 0;
+
+    if (at_ms == p->retain_at_ms && event_pending(p->retain_event, EV_TIMEOUT, NULL))
+        return;
+    p->retain_at_ms = at_ms;
+    if (at_ms == INT64_MAX) {
+        event_del(p->retain_event);
+        return;
+    }
+    if (in_ms > TURN_SECONDS_MAX * INT64_C(1000))
+        in_ms = TURN_SECONDS_MAX * INT64_C(1000);
+    event_add(p->retain_event, &(struct timeval){.tv_sec = in_ms / 1000, .tv_usec = in_ms % 1000 * 1000});
+}
+
 static bool watch_start(struct program *p, enum run_kind kind, const char *namespace)
 {
     const struct run_kind_name *name = run_kind_name(kind);
@@ -399,6 +418,8 @@ static void turn_end(struct program *p)
     p->questions_left = waiters_run(p->waiters, now.wall_ms, ASKS_PER_TURN);
     if (p->controller)
         controller_tick(p->controller, now);
+    if (!p->stopping)
+        retain_wake_at(p, store_tick(p->store, now.wall_ms), now.wall_ms);
     store_flush(p->store);
 }
 
@@ -411,6 +432,7 @@ static bool drained(const struct program *p)
 
 static int loop(struct program *p)
 {
+    turn_end(p); /* what is due at the start must not wait for an event */
     while (!p->stopping || (!drained(p) && !p->shutdown_expired)) {
         if (event_base_loop(p->base, EVLOOP_ONCE | (p->questions_left ? EVLOOP_NONBLOCK : 0)) < 0) {
             REPORT(&p->reporter, REPORT_ERROR, "the event loop failed", FIELD_TEXT("error", strerror(errno)));
@@ -446,11 +468,12 @@ static bool events_init(struct program *p)
         p->signal_events[i] = evsignal_new(p->base, stop_signals[i], on_stop_signal, p);
     p->signal_events[2] = evsignal_new(p->base, SIGHUP, on_reload_signal, p);
     p->wake_event = evtimer_new(p->base, on_wake, p);
+    p->retain_event = evtimer_new(p->base, on_wake, p);
     p->shutdown_event = evtimer_new(p->base, on_shutdown_time, p);
     for (size_t i = 0; i < 3; i++)
         if (!p->signal_events[i] || event_add(p->signal_events[i], NULL) != 0)
             return false;
-    return p->wake_event && p->shutdown_event;
+    return p->wake_event && p->retain_event && p->shutdown_event;
 }
 
 static int http_init(struct program *p)
@@ -522,6 +545,8 @@ static void program_free(struct program *p)
             event_free(p->signal_events[i]);
     if (p->wake_event)
         event_free(p->wake_event);
+    if (p->retain_event)
+        event_free(p->retain_event);
     if (p->shutdown_event)
         event_free(p->shutdown_event);
     if (p->base)
