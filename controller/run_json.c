@@ -111,6 +111,20 @@ static void fault(struct reader *rd, enum run_fault which, struct str message)
     rd->run->fault_message = message;
 }
 
+/* A fault that quotes what was written, shortened. */
+static void fault_quoting(struct reader *rd, enum run_fault which, const char *before, const json_t *value,
+                          const char *after)
+{
+    char buffer[512];
+    struct text t;
+
+    text_init(&t, buffer, sizeof buffer);
+    text_add(&t, str_of(before));
+    text_add_clean(&t, str_cut_utf8(keep_json(rd, value), 128));
+    text_add(&t, str_of(after));
+    fault(rd, which, keep(rd, strdup(buffer)));
+}
+
 /* A name that may stand in a path as it is. */
 static bool is_dns_name(struct str s)
 {
@@ -164,7 +178,9 @@ static bool read_ref(struct reader *rd, const json_t *spec)
                      : STR("An embedded spec is not supported; refer to apiVersion and kind instead."));
     if (by_ref && is_given(ref, "name") &&
         (!json_is_string(json_object_get(ref, "name")) || text_at(ref, "name").len))
-        fault(rd, FAULT_NAME, STR("Found unexpected ref name: leave ref.name out."));
+        fault_quoting(rd, FAULT_NAME, "Found unexpected ref name ", json_object_get(ref, "name"),
+                      rd->run->kind == KIND_RUN ? ": leave spec.ref.name out."
+                                                : ": leave spec.customRef.name out.");
     return true;
 }
 
@@ -272,9 +288,11 @@ static void read_timeout(struct reader *rd, const json_t *spec)
     if (!timeout || json_is_null(timeout))
         return;
     if (!json_is_string(timeout) || !duration_parse_go(text_of(timeout), &ms))
-        fault(rd, FAULT_TIMEOUT, STR("spec.timeout is not a duration; write it like \"1h30m\" or \"90s\"."));
+        fault_quoting(rd, FAULT_TIMEOUT, "spec.timeout ", timeout,
+                      " is not a duration; write it like \"1h30m\" or \"90s\".");
     else if (ms < 0)
-        fault(rd, FAULT_TIMEOUT, STR("spec.timeout is negative; write \"0s\" for no timeout."));
+        fault_quoting(rd, FAULT_TIMEOUT, "spec.timeout ", timeout,
+                      " is negative; write \"0s\" for no timeout.");
     else
         r->timeout_ms = ms;
 }

@@ -3,11 +3,11 @@
  * What is gathered, in one short read transaction, by key:
  * - all records that share a form with the revision asked for;
  * - of each object that reported it, or is named in `objects`: its records from the newest back to its newest
- * success or failure;
+ *   success or failure;
  * - where that is a success for another revision: all records that share a form with that one, because they
- * show which revision was seen first, on the object or on its source. More does no harm: verdict_new()
- * decides what counts. Less would: so every key that was looked up is returned, found or not, and a later
- * record can change the answer only if it carries one of them.
+ *   show which revision was seen first, on the object or on its source.
+ * More does no harm: verdict_new() decides what counts. Less would: so every key that was looked up is returned,
+ * found or not, and a later record can change the answer only if it carries one of them.
  *
  * Failure mode: out of memory is remembered (sticky) and ends in NULL, never in an answer from half of the
  * records.

@@ -6,7 +6,7 @@
  *
  * Invariants:
  * - last_seq moves only when a commit has returned without an error, so a failed batch leaves no gap and no
- * trace.
+ *   trace.
  * - Completions and subscribers run only from store_dispatch (and store_close, through it).
  * - Each append that was accepted completes exactly once, whatever fails.
  * Failure modes: a full disk fails the batch and is tried again with the next append or probe; every other

@@ -155,6 +155,9 @@ void batch_note(struct batch_table *table, uint64_t number, size_t position);
 /* Decides whether p repeats a record of the store or one that the batch writes (s->written[0..n_written)); if so
  * fills seq, fate and repeats_stored. */
 void store_find_repeat(struct store *s, struct pending *p);
+/* Whether a record read from the status of an object (VIA_STATUS; false for others) says nothing new; *ret_seq is then
+ * that of the record that said it. store_status.c. */
+bool store_status_is_known(struct store *s, const struct record *said, uint64_t *ret_seq);
 /* The batch's write of a stored record, NULL when it does not change it. */
 struct pending *store_find_update(const struct store *s, uint64_t seq);
 /* Notes p, the last of the written ones or changed since, for all that. store_forget_batch begins a new batch. */

@@ -142,7 +142,10 @@ static bool repeats_stored(struct store *s, struct pending *p)
 
 void store_find_repeat(struct store *s, struct pending *p)
 {
-    if (repeats_in_batch(s, p)) {
+    if (store_status_is_known(s, &p->stored.record, &p->seq)) {
+        p->fate = PENDING_REPEAT;
+        p->repeats_stored = p->seq <= s->last_seq;
+    } else if (repeats_in_batch(s, p)) {
         p->fate = PENDING_REPEAT;
     } else if (repeats_stored(s, p)) {
         p->fate = PENDING_REPEAT;

@@ -184,11 +184,14 @@ static void judge_failing(const struct view *v, struct object_state *s, const st
     const struct view_object *o = s->object;
     const struct record *success = latest(o, ABOUT_REVISION, CLASS_SUCCESS, INT64_MIN);
 
+    /* A wall clock that has stepped back does not take back what was received: time has come at least that far. */
+    int64_t now_ms = now.wall_ms > word->last.received_ms ? now.wall_ms : word->last.received_ms;
+
     s->fails = true;
     s->failing_since_ms = said_since(o, word, success, now.failures_from_ms);
     if (__builtin_add_overflow(s->failing_since_ms, v->q->fail_after_ms, &s->fails_at_ms))
         s->fails_at_ms = INT64_MAX;
-    if (now.wall_ms >= s->fails_at_ms) {
+    if (now_ms >= s->fails_at_ms) {
         s->state = VERDICT_FAILED;
         s->from_ms = s->fails_at_ms;
     }

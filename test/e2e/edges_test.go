@@ -268,7 +268,7 @@ func TestUnusableTokens(t *testing.T) {
 			p := newProduct(t)
 			p.writeToken(token)
 			p.start()
-			mustServeEvents(t, p, "401", "unauthorized", "token")
+			mustServeEvents(t, p, "unauthorized", "credentials")
 
 			namespace := cluster.namespace(t)
 			runs := watch(t, cluster.admin, customRunKind, namespace)

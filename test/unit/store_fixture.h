@@ -50,8 +50,11 @@ __attribute__((unused)) static struct store *fixture_try_open(struct fixture *f,
                                                               char err[static STORE_ERROR])
 {
     struct reporter reporter = {fixture_report, f};
-    struct store_config config = {
-        .dir = f->dir, .cluster = cluster, .retention_ms = f->retention_ms, .max_bytes = f->max_bytes};
+    struct store_config config = {.dir = f->dir,
+                                  .cluster = cluster,
+                                  .allow_network_fs = true,
+                                  .retention_ms = f->retention_ms,
+                                  .max_bytes = f->max_bytes};
     return store_open(&config, &reporter, err);
 }
 
