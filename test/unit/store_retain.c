@@ -164,10 +164,11 @@ static void test_by_age(void)
         CHECK_TEXT(stored(f, text), "1 3");
         fixture_reopen(f);
     }
-    next = tick(f, next);
-    next = tick(f, next);
+    while (strcmp(stored(f, text), "1 3") == 0)
+        next = tick(f, next);
     CHECK_TEXT(stored(f, text), "1");
-    CHECK_INT(tick(f, tick(f, next)), INT64_MAX);
+    CHECK(next > NOW_MS + 2 * HOUR_MS + DAY_MS && next < NOW_MS + 4 * HOUR_MS + DAY_MS);
+    CHECK_INT(tick(f, next), INT64_MAX);
     CHECK_TEXT(stored(f, text), "");
     store_get_stats(f->store, &stats);
     CHECK_INT(stats.records, 0);
