@@ -25,7 +25,7 @@
 /* By how much the file is extended: little for a small one. */
 #define RESERVE_STEP_MIN  (UINT64_C(64) << 10)
 #define RESERVE_STEP_MAX  (UINT64_C(1) << 20)
-#define RESERVE_STEP_PART 32
+#define RESERVE_STEP_PART 64
 /* Pages of a transaction beside those of its values: the path from the root, free list, meta database. */
 #define RESERVE_PAGES 64
 /* Kept for deletions on a full disk: they free pages, and need some first. */
