@@ -104,6 +104,7 @@ struct program {
     size_t n_watches;
     struct event *store_event;
     struct event *wake_event;
+    struct event *retain_event;
     struct event *flux_event;
     struct event *signal_events[3];
     struct event *shutdown_event;
@@ -519,6 +520,9 @@ static void turn_end(struct program *p)
     p->questions_left = waiters_run(p->waiters, now.wall_ms, ASKS_PER_TURN);
     if (p->controller)
         controller_tick(p->controller, now);
+    int64_t retain_at_ms = p->stopping ? INT64_MAX : store_tick(p->store, now.wall_ms);
+    wake_at(p->retain_event,
+            retain_at_ms == INT64_MAX ? INT64_MAX : retain_at_ms - now.wall_ms + now.mono_ms);
     if (p->flux)
         flux_watch_tick(p->flux, now);
     store_flush(p->store);
@@ -533,6 +537,7 @@ static bool drained(const struct program *p)
 
 static int loop(struct program *p)
 {
+    turn_end(p); /* what is due at the start must not wait for an event */
     while (!p->stopping || (!drained(p) && !p->shutdown_expired)) {
         if (event_base_loop(p->base, EVLOOP_ONCE | (p->questions_left ? EVLOOP_NONBLOCK : 0)) < 0) {
             REPORT(&p->reporter, REPORT_ERROR, "the event loop failed", FIELD_TEXT("error", strerror(errno)));
@@ -568,12 +573,13 @@ static bool events_init(struct program *p)
         p->signal_events[i] = evsignal_new(p->base, stop_signals[i], on_stop_signal, p);
     p->signal_events[2] = evsignal_new(p->base, SIGHUP, on_reload_signal, p);
     p->wake_event = evtimer_new(p->base, on_wake, p);
+    p->retain_event = evtimer_new(p->base, on_wake, p);
     p->flux_event = evtimer_new(p->base, on_wake, p);
     p->shutdown_event = evtimer_new(p->base, on_shutdown_time, p);
     for (size_t i = 0; i < 3; i++)
         if (!p->signal_events[i] || event_add(p->signal_events[i], NULL) != 0)
             return false;
-    return p->wake_event && p->flux_event && p->shutdown_event;
+    return p->wake_event && p->retain_event && p->flux_event && p->shutdown_event;
 }
 
 static int auth_init(struct program *p)
@@ -676,6 +682,8 @@ static void program_free(struct program *p)
             event_free(p->signal_events[i]);
     if (p->wake_event)
         event_free(p->wake_event);
+    if (p->retain_event)
+        event_free(p->retain_event);
     if (p->flux_event)
         event_free(p->flux_event);
     if (p->shutdown_event)
