@@ -12,6 +12,8 @@
  * file writes log lines.
  */
 #include "controller/controller.h"
+#include "controller/flux_watch.h"
+#include "http/auth.h"
 #include "http/events.h"
 #include "http/health.h"
 #include "http/runs.h"
@@ -38,7 +40,7 @@ enum { EXIT_CONFIG = 2 }; /* a bad flag or file */
 
 #define SHUTDOWN_MS      4500 /* the contract: exit within 5 s */
 #define ASKS_PER_TURN    256  /* questions asked before other work gets its turn */
-#define MAX_WATCHES      (RUN_KINDS * FLAG_LIST_MAX)
+#define MAX_WATCHES      ((RUN_KINDS + FLUX_RESOURCES) * FLAG_LIST_MAX)
 #define TURN_SECONDS_MAX 3600
 
 /* ---- configuration ---- */
@@ -66,14 +68,18 @@ struct config {
     struct main_config main;
     struct store_config store;
     struct http_config http;
+    struct auth_config auth;
     struct k8s_config k8s;
     struct controller_config controller;
+    struct flux_watch_config flux;
 };
 
 struct watch {
     struct program *program;
     struct k8s_watch *watch;
-    enum run_kind kind;
+    const char *plural;
+    bool is_flux;
+    enum run_kind kind; /* unless is_flux */
     unsigned scope;
     const char *namespace; /* NULL: all */
     bool told;             /* that it is in step */
@@ -83,6 +89,7 @@ struct program {
     struct config config;
     struct reporter reporter;
     struct event_base *base;
+    struct auth *auth;
     struct http_server *server;
     struct events *events;
     struct health *health;
@@ -92,16 +99,18 @@ struct program {
     struct waiters *waiters;
     struct k8s_client *k8s;
     struct controller *controller;
+    struct flux_watch *flux;
     struct watch watches[MAX_WATCHES];
     size_t n_watches;
     struct event *store_event;
     struct event *wake_event;
+    struct event *flux_event;
     struct event *signal_events[3];
     struct event *shutdown_event;
     bool stopping;
     bool shutdown_expired;
     bool questions_left;
-    char runs_why[256]; /* what /readyz says of the Runs */
+    char watches_why[256]; /* what /readyz says of them */
 };
 
 /* ---- clocks ---- */
@@ -270,53 +279,122 @@ static void io_create_event(void *arg, const char *path, struct str body)
     k8s_request(p->k8s, K8S_CREATE, path, body, false, NULL, NULL, 0);
 }
 
-static void io_wake_at(void *arg, int64_t mono_ms)
+static void wake_at(struct event *timer, int64_t mono_ms)
 {
-    struct program *p = arg;
     int64_t in_ms = mono_ms - moment_now().mono_ms;
 
     if (mono_ms == INT64_MAX) {
-        event_del(p->wake_event);
+        event_del(timer);
         return;
     }
     if (in_ms < 0)
         in_ms = 0;
     if (in_ms > TURN_SECONDS_MAX * INT64_C(1000))
         in_ms = TURN_SECONDS_MAX * INT64_C(1000);
-    event_add(p->wake_event, &(struct timeval){.tv_sec = in_ms / 1000, .tv_usec = in_ms % 1000 * 1000});
+    event_add(timer, &(struct timeval){.tv_sec = in_ms / 1000, .tv_usec = in_ms % 1000 * 1000});
 }
 
-static bool watch_start(struct program *p, enum run_kind kind, const char *namespace)
+static void io_wake_at(void *arg, int64_t mono_ms)
 {
-    const struct run_kind_name *name = run_kind_name(kind);
-    struct watch *w = &p->watches[p->n_watches];
-    const struct k8s_watch_callbacks callbacks = {on_watch_list, on_watch_object, on_watch_synced,
-                                                  on_watch_absent, w};
-    char path[512];
+    wake_at(((struct program *)arg)->wake_event, mono_ms);
+}
 
-    int n = namespace
-                ? snprintf(path, sizeof path, "%s/namespaces/%s/%s", name->prefix, namespace, name->plural)
-                : snprintf(path, sizeof path, "%s/%s", name->prefix, name->plural);
-    if (n < 0 || (size_t)n >= sizeof path)
-        return false;
-    *w = (struct watch){.program = p, .kind = kind, .scope = (unsigned)p->n_watches, .namespace = namespace};
-    w->watch = k8s_watch_new(p->k8s, path, &callbacks);
+static void on_flux_list(void *arg)
+{
+    struct watch *w = arg;
+    flux_watch_on_list(w->program->flux, w->scope);
+}
+
+static void on_flux_object(void *arg, enum k8s_change change, struct str json)
+{
+    struct watch *w = arg;
+    flux_watch_on_object(w->program->flux, w->scope, change == K8S_DELETED, json, moment_now());
+}
+
+static void on_flux_synced(void *arg)
+{
+    struct watch *w = arg;
+    flux_watch_on_synced(w->program->flux, w->scope);
+}
+
+static void on_flux_absent(void *arg)
+{
+    struct watch *w = arg;
+    flux_watch_on_absent(w->program->flux, w->scope);
+}
+
+static void flux_wake_at(void *arg, int64_t mono_ms)
+{
+    wake_at(((struct program *)arg)->flux_event, mono_ms);
+}
+
+static void flux_list_again(void *arg)
+{
+    struct program *p = arg;
+
+    for (size_t i = 0; i < p->n_watches; i++)
+        if (p->watches[i].is_flux)
+            k8s_watch_list_again(p->watches[i].watch);
+}
+
+#define PATH_MOST 512
+
+/* One collection, in one namespace or (NULL) in all. The prefixes are versions of it, the preferred one first. */
+static bool watch_start(struct program *p, const struct watch *what, const char *const *prefixes, size_t n,
+                        const char *namespace)
+{
+    static const struct k8s_watch_callbacks runs = {on_watch_list, on_watch_object, on_watch_synced,
+                                                    on_watch_absent, NULL};
+    static const struct k8s_watch_callbacks flux = {on_flux_list, on_flux_object, on_flux_synced,
+                                                    on_flux_absent, NULL};
+    struct watch *w = &p->watches[p->n_watches];
+    struct k8s_watch_callbacks callbacks = what->is_flux ? flux : runs;
+    struct k8s_watch_options options = {.n_collections = n, .optional = what->is_flux};
+    char paths[K8S_WATCH_MOST][PATH_MOST];
+
+    for (size_t i = 0; i < n; i++) {
+        struct text path;
+        text_init(&path, paths[i], PATH_MOST);
+        text_addf(&path, "%s%s%s/%s", prefixes[i], namespace ? "/namespaces/" : "",
+                  namespace ? namespace : "", what->plural);
+        options.collections[i] = paths[i];
+    }
+    *w = *what;
+    w->program = p;
+    w->scope = (unsigned)p->n_watches;
+    w->namespace = namespace;
+    callbacks.arg = w;
+    w->watch = k8s_watch_new(p->k8s, &options, &callbacks);
     if (!w->watch)
         return false;
     p->n_watches++;
     return true;
 }
 
+/* In each of the namespaces, or in all of them at once when none is named. */
+static bool watch_start_in(struct program *p, const struct watch *what, const char *const *prefixes, size_t n,
+                           const struct flag_list *namespaces)
+{
+    if (namespaces->n == 0)
+        return watch_start(p, what, prefixes, n, NULL);
+    for (size_t i = 0; i < namespaces->n; i++)
+        if (!watch_start(p, what, prefixes, n, namespaces->values[i]))
+            return false;
+    return true;
+}
+
 static bool watches_start(struct program *p)
 {
-    const struct flag_list *namespaces = &p->config.k8s.namespaces;
-
     for (int kind = 0; kind < RUN_KINDS; kind++) {
-        if (namespaces->n == 0 && !watch_start(p, (enum run_kind)kind, NULL))
+        const struct run_kind_name *name = run_kind_name((enum run_kind)kind);
+        struct watch what = {.kind = (enum run_kind)kind, .plural = name->plural};
+        if (!watch_start_in(p, &what, &name->prefix, 1, &p->config.k8s.namespaces))
             return false;
-        for (size_t i = 0; i < namespaces->n; i++)
-            if (!watch_start(p, (enum run_kind)kind, namespaces->values[i]))
-                return false;
+    }
+    for (size_t i = 0; p->flux && i < FLUX_RESOURCES; i++) {
+        struct watch what = {.is_flux = true, .plural = flux_resources[i].plural};
+        if (!watch_start_in(p, &what, flux_resources[i].prefixes, FLUX_VERSIONS, &p->config.flux.namespaces))
+            return false;
     }
     return true;
 }
@@ -343,27 +421,42 @@ static bool store_part(void *arg, const char **ret_why)
 }
 
 /* Ready when each collection is either in step or known to be absent, and at least one is in step. */
-static bool runs_part(void *arg, const char **ret_why)
+static bool watches_part(struct program *p, bool flux, const char **ret_why)
 {
-    struct program *p = arg;
     bool synced = false;
     bool failing = false;
 
     if (!k8s_client_reachable(p->k8s, ret_why))
         return false;
-    *ret_why = "neither runs nor customruns of tekton.dev are served; looking again every 30 s";
     for (size_t i = 0; i < p->n_watches; i++) {
         const char *why = NULL;
         enum k8s_watch_state state = k8s_watch_state(p->watches[i].watch, &why);
+        if (p->watches[i].is_flux != flux)
+            continue;
         synced |= state == K8S_WATCH_SYNCED;
         if (state == K8S_WATCH_STARTING || state == K8S_WATCH_FAILING) {
             failing = true;
-            (void)snprintf(p->runs_why, sizeof p->runs_why, "%s: %s",
-                           run_kind_name(p->watches[i].kind)->plural, why ? why : "being listed");
-            *ret_why = p->runs_why;
+            (void)snprintf(p->watches_why, sizeof p->watches_why, "%s: %s", p->watches[i].plural,
+                           why && *why ? why : "being listed");
+            *ret_why = p->watches_why;
+        } else if (state == K8S_WATCH_ABSENT && !failing) {
+            (void)snprintf(p->watches_why, sizeof p->watches_why,
+                           "not served, or not to be read; looking again every 30 s; %s: %s",
+                           p->watches[i].plural, why);
+            *ret_why = p->watches_why;
         }
     }
     return synced && !failing;
+}
+
+static bool runs_part(void *arg, const char **ret_why)
+{
+    return watches_part(arg, false, ret_why);
+}
+
+static bool flux_part(void *arg, const char **ret_why)
+{
+    return watches_part(arg, true, ret_why);
 }
 
 /* ---- the loop ---- */
@@ -411,6 +504,7 @@ static void on_reload_signal(evutil_socket_t number, short what, void *arg)
     (void)number;
     (void)what;
 
+    auth_reload(p->auth, clock_ms(CLOCK_MONOTONIC));
     if (p->k8s)
         k8s_client_reload(p->k8s);
     REPORT(&p->reporter, REPORT_INFO, "files read again", FIELD_TEXT("signal", "SIGHUP"));
@@ -425,6 +519,8 @@ static void turn_end(struct program *p)
     p->questions_left = waiters_run(p->waiters, now.wall_ms, ASKS_PER_TURN);
     if (p->controller)
         controller_tick(p->controller, now);
+    if (p->flux)
+        flux_watch_tick(p->flux, now);
     store_flush(p->store);
 }
 
@@ -472,11 +568,20 @@ static bool events_init(struct program *p)
         p->signal_events[i] = evsignal_new(p->base, stop_signals[i], on_stop_signal, p);
     p->signal_events[2] = evsignal_new(p->base, SIGHUP, on_reload_signal, p);
     p->wake_event = evtimer_new(p->base, on_wake, p);
+    p->flux_event = evtimer_new(p->base, on_wake, p);
     p->shutdown_event = evtimer_new(p->base, on_shutdown_time, p);
     for (size_t i = 0; i < 3; i++)
         if (!p->signal_events[i] || event_add(p->signal_events[i], NULL) != 0)
             return false;
-    return p->wake_event && p->shutdown_event;
+    return p->wake_event && p->flux_event && p->shutdown_event;
+}
+
+static int auth_init(struct program *p)
+{
+    char err[AUTH_ERROR];
+
+    p->auth = auth_new(&p->config.auth, &p->reporter, err);
+    return p->auth ? 0 : config_error(err);
 }
 
 static int http_init(struct program *p)
@@ -486,6 +591,7 @@ static int http_init(struct program *p)
     p->server = http_server_new(p->base, &p->config.http, &p->reporter, err);
     if (!p->server)
         return config_error(err);
+    http_server_set_auth(p->server, p->auth);
     p->events = events_new(p->server, wall_ms, &p->reporter);
     p->health = health_new(p->server);
     p->wait = wait_new(p->server, p->base, moment_now);
@@ -494,6 +600,13 @@ static int http_init(struct program *p)
         !health_add(p->health, "store", true, store_part, p))
         return config_error("out of memory");
     return 0;
+}
+
+static int http_check(struct program *p)
+{
+    char err[HTTP_ERROR];
+
+    return http_config_check(&p->config.http, err) ? 0 : config_error(err);
 }
 
 static int store_init(struct program *p)
@@ -517,6 +630,7 @@ static int store_init(struct program *p)
 static int k8s_init(struct program *p)
 {
     const struct controller_io io = {p, io_patch, io_get, io_create_event, io_wake_at};
+    const struct flux_watch_io flux_io = {p, flux_list_again, flux_wake_at};
     char err[K8S_ERROR > CONTROLLER_ERROR ? K8S_ERROR : CONTROLLER_ERROR];
 
     if (p->config.k8s.disabled)
@@ -529,6 +643,11 @@ static int k8s_init(struct program *p)
         return config_error(err);
     if (p->config.main.check)
         return 0;
+    if (!p->config.flux.disabled) {
+        p->flux = flux_watch_new(p->store, &flux_io, &p->reporter);
+        if (!p->flux || !health_add(p->health, "fluxObjects", false, flux_part, p))
+            return config_error("out of memory");
+    }
     if (!watches_start(p) || !health_add(p->health, "runs", false, runs_part, p))
         return config_error("out of memory");
     return 0;
@@ -547,14 +666,18 @@ static void program_free(struct program *p)
     controller_free(p->controller);
     waiters_free(p->waiters);
     store_close(p->store);
+    flux_watch_free(p->flux);
     events_free(p->events);
     health_free(p->health);
     http_server_free(p->server);
+    auth_free(p->auth);
     for (size_t i = 0; i < 3; i++)
         if (p->signal_events[i])
             event_free(p->signal_events[i]);
     if (p->wake_event)
         event_free(p->wake_event);
+    if (p->flux_event)
+        event_free(p->flux_event);
     if (p->shutdown_event)
         event_free(p->shutdown_event);
     if (p->base)
@@ -573,17 +696,46 @@ static void raise_descriptor_limit(void)
     }
 }
 
+/* Neither libevent nor jansson survives a failed allocation: libevent uses what it did not get, or forgets an event and
+ * with it a connection; jansson's lexer reads past its text. A process that ends is started again within milliseconds
+ * and has lost nothing that it acknowledged. */
+static void *library_memory(void *at, size_t len)
+{
+    static const char line[] = NAME ": out of memory; ending, so that a restart begins afresh\n";
+
+    if (!at && len > 0) {
+        (void)!write(STDERR_FILENO, line, sizeof line - 1);
+        _exit(EXIT_FAILURE);
+    }
+    return at;
+}
+
+static void *library_malloc(size_t len)
+{
+    return library_memory(malloc(len), len);
+}
+
+static void *library_realloc(void *at, size_t len)
+{
+    return library_memory(realloc(at, len), len);
+}
+
 static int serve(struct program *p)
 {
     int status;
 
     raise_descriptor_limit();
     signal(SIGPIPE, SIG_IGN);
+    event_set_mem_functions(library_malloc, library_realloc, free);
+    json_set_alloc_funcs(library_malloc, free);
     if (!events_init(p))
         return config_error("the event loop could not be set up");
     /* The socket first: a client that comes while the store opens waits instead of being refused. A check binds
-     * nothing, so that it can be made beside a server that runs. */
-    if (!p->config.main.check && (status = http_init(p)) != 0)
+     * nothing: the port may be in use by the server that is to be replaced. */
+    if ((status = auth_init(p)) != 0)
+        return status;
+    status = p->config.main.check ? http_check(p) : http_init(p);
+    if (status != 0)
         return status;
     if ((status = store_init(p)) != 0 || (status = k8s_init(p)) != 0)
         return status;
@@ -598,7 +750,10 @@ static int serve(struct program *p)
     store_get_stats(p->store, &stats);
     REPORT(&p->reporter, REPORT_INFO, "started", FIELD_TEXT("version", FES_VERSION),
            FIELD_TEXT("dataDir", p->config.store.dir), FIELD_INT("records", stats.records),
-           FIELD_TEXT("runs", p->k8s ? "watched" : "off (--no-kube)"));
+           FIELD_TEXT("runs", p->k8s ? "watched" : "off (--no-kube)"),
+           FIELD_TEXT("fluxObjects", p->flux  ? "watched"
+                                     : p->k8s ? "off (--no-flux-watch)"
+                                              : "off (--no-kube)"));
     return loop(p);
 }
 
@@ -629,8 +784,12 @@ int main(int argc, char *argv[])
     static struct program program; /* zeroed; too large for comfort on a stack */
     struct config *config = &program.config;
     const struct flag_section sections[] = {
-        {http_flags, &config->http}, {store_flags, &config->store},
-        {k8s_flags, &config->k8s},   {controller_flags, &config->controller},
+        {http_flags, &config->http},
+        {auth_flags, &config->auth},
+        {store_flags, &config->store},
+        {k8s_flags, &config->k8s},
+        {controller_flags, &config->controller},
+        {flux_watch_flags, &config->flux},
         {main_flags, &config->main},
     };
     const size_t n_sections = sizeof sections / sizeof *sections;

@@ -50,6 +50,8 @@ struct tracked {
     bool probing;       /* its turn */
     bool ended;
     bool parked;
+    bool
+        unseen; /* its collection cannot be read: dropped with the reply, unless a list shows it again before */
 };
 
 struct scope {

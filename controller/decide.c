@@ -163,9 +163,12 @@ enum finding find(const struct run *r, const struct verdict *v, struct moment no
     return find_verdict(v->state);
 }
 
-/* The next attempt begins after all that this one has seen: no record received so far may end it. */
-static int64_t next_attempt(const struct verdict *v, int64_t now_ms)
+/* The next attempt begins after all that this one has seen: no record received so far may end it. It also begins after
+ * this one did, where the wall clock has stepped back: two attempts with one begin could not be told apart. */
+static int64_t next_attempt(const struct run *r, const struct verdict *v, int64_t now_ms)
 {
+    if (r->start_ms != RUN_NO_TIME && now_ms <= r->start_ms)
+        now_ms = r->start_ms + 1;
     for (size_t i = 0; v && i < v->n_objects; i++)
         if (v->objects[i].reported && v->objects[i].received_ms >= now_ms)
             now_ms = v->objects[i].received_ms + 1;
@@ -180,6 +183,6 @@ struct action decide(const struct run *r, const struct verdict *v, struct moment
     if (a.start_ms == RUN_NO_TIME)
         a.start_ms = r->created_ms > now.wall_ms ? r->created_ms : now.wall_ms;
     a.completion_ms = now.wall_ms > a.start_ms ? now.wall_ms : a.start_ms;
-    a.next_ms = next_attempt(v, a.completion_ms);
+    a.next_ms = next_attempt(r, v, a.completion_ms);
     return a;
 }

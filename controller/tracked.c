@@ -111,7 +111,10 @@ static void tracked_consider(struct tracked *t, const struct verdict *v)
     struct action a = decide(&t->run, v, t->c->now);
     switch (a.kind) {
     case ACTION_NONE: tracked_schedule(t); break;
-    case ACTION_FORGET: runs_drop(t); break;
+    case ACTION_FORGET:
+        flight_settle(t);
+        runs_drop(t);
+        break;
     case ACTION_EXPLAIN: explain(t, &a, v); break;
     case ACTION_START:
     case ACTION_RETRY_FAILED:
@@ -179,11 +182,12 @@ static void tracked_ask(struct tracked *t)
 static void tracked_take(struct tracked *t, struct run *run)
 {
     struct run *old = &t->run;
+    bool same_attempt = run->retries_done == old->retries_done;
 
     if (run->start_ms == RUN_NO_TIME ||
-        (old->start_ms != RUN_NO_TIME && run_same_second(run->start_ms, old->start_ms)))
+        (same_attempt && old->start_ms != RUN_NO_TIME && run_same_second(run->start_ms, old->start_ms)))
         run->start_ms = old->start_ms;
-    if (run->start_ms == old->start_ms && run->timeout_ms == old->timeout_ms)
+    if (same_attempt && run->start_ms == old->start_ms && run->timeout_ms == old->timeout_ms)
         run->deadline_mono_ms = old->deadline_mono_ms;
     else
         run_anchor(run, t->c->now);

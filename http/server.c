@@ -10,6 +10,7 @@
  */
 #include "http/server.h"
 
+#include "http/auth.h"
 #include "http/pending_priv.h"
 #include "http/reply_priv.h"
 #include "http/server_priv.h"
@@ -32,7 +33,12 @@
 #define HTTP_REPORT_MS       1000 /* between two reports of one cause */
 #define HTTP_RESERVED_FDS    256  /* descriptors that are not for connections */
 
-enum http_cause { CAUSE_ACCEPT, CAUSE_FULL, CAUSE_REFUSED, CAUSES };
+enum http_cause { CAUSE_ACCEPT, CAUSE_FULL, CAUSE_REFUSED, CAUSE_DENIED, CAUSES };
+
+struct header {
+    const char *name;
+    const char *value;
+};
 
 struct listener {
     struct evhttp_bound_socket *bound; /* NULL when closed */
@@ -53,6 +59,8 @@ struct http_server {
     struct listener listeners[FLAG_LIST_MAX];
     size_t n_listeners;
     struct routes routes;
+    struct auth *auth; /* NULL: none */
+    uint64_t denied;   /* requests, since they were last reported */
     struct pending pending;
     int64_t reported_ms[CAUSES]; /* 0: never */
 };
@@ -63,12 +71,18 @@ const struct flag http_flags[] = {
     {0},
 };
 
-static bool may_report(struct http_server *s, enum http_cause cause)
+static int64_t mono_ms(void)
 {
     struct timespec now;
 
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    int64_t now_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000 + 1;
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static bool may_report(struct http_server *s, enum http_cause cause)
+{
+    int64_t now_ms = mono_ms() + 1;
+
     if (s->reported_ms[cause] && now_ms - s->reported_ms[cause] < HTTP_REPORT_MS)
         return false;
     s->reported_ms[cause] = now_ms;
@@ -223,7 +237,7 @@ static void on_reply_done(struct evhttp_request *req, void *arg)
 
 /* Hands the answer to evhttp, which frees the request when it is written out. */
 static void send_reply(struct http_server *s, struct evhttp_request *req, const struct http_reply *reply,
-                       const char *allow)
+                       const struct header *extra)
 {
     struct evhttp_connection *evcon = evhttp_request_get_connection(req);
     struct evkeyvalq *headers = evhttp_request_get_output_headers(req);
@@ -244,8 +258,8 @@ static void send_reply(struct http_server *s, struct evhttp_request *req, const 
     (void)snprintf(number, sizeof number, "%zu", len);
     evhttp_add_header(headers, "Content-Type", reply->type ? reply->type : "application/json");
     evhttp_add_header(headers, "Content-Length", number);
-    if (allow)
-        evhttp_add_header(headers, "Allow", allow);
+    if (extra)
+        evhttp_add_header(headers, extra->name, extra->value);
     if (reply->link)
         evhttp_add_header(headers, "Link", reply->link);
     if (reply->retry_after_s > 0) {
@@ -256,7 +270,7 @@ static void send_reply(struct http_server *s, struct evhttp_request *req, const 
         evhttp_add_header(headers, "Connection", "close");
     struct guard *g = guard_of(s->guards, evcon);
     if (g)
-        guard_reply_begun(g);
+        guard_reply_begun(g, evbuffer_get_length(out));
     evhttp_send_reply(req, status, reply_reason(status), NULL);
     /* evhttp reads on while it writes, and would end the connection of a client that has closed its own side before the
      * answer is out. It turns reading on again when it is. */
@@ -264,7 +278,7 @@ static void send_reply(struct http_server *s, struct evhttp_request *req, const 
 }
 
 static void send_error(struct http_server *s, struct evhttp_request *req, int status, struct str message,
-                       const char *allow)
+                       const struct header *extra)
 {
     char json[REPLY_ERROR_BODY];
     struct http_reply reply = {
@@ -273,7 +287,7 @@ static void send_error(struct http_server *s, struct evhttp_request *req, int st
         .retry_after_s = status == 503 ? HTTP_RETRY_AFTER : 0,
     };
 
-    send_reply(s, req, &reply, allow);
+    send_reply(s, req, &reply, extra);
 }
 
 void http_reply(struct http_server *s, uint64_t id, const struct http_reply *reply)
@@ -321,9 +335,35 @@ static void no_route(struct http_server *s, const struct http_request *r)
     text_init(&allow, buffer, sizeof buffer);
     routes_allowed(&s->routes, r->path, &allow);
     if (allow.len)
-        send_error(s, r->req, 405, STR("this method is not served on this path"), allow.at);
+        send_error(s, r->req, 405, STR("this method is not served on this path"),
+                   &(struct header){"Allow", allow.at});
     else
         send_error(s, r->req, 404, STR("there is nothing at this path"), NULL);
+}
+
+/* Whether the request may go on to its handler; if not, it has its answer. That says no more than what is asked for
+ * (RFC 9110 section 15.5.2 wants a challenge): which key or token was wrong, and how, is for the log. */
+static bool let_through(struct http_server *s, const struct route *route, const struct http_request *r)
+{
+    const struct header challenge = {"WWW-Authenticate", "Bearer realm=\"flux-event-store\""};
+    bool is_post = evhttp_request_get_command(r->req) == EVHTTP_REQ_POST;
+
+    if (!s->auth || route->is_open)
+        return true;
+    auth_refresh(s->auth, mono_ms());
+    enum auth_answer answer =
+        auth_check(s->auth, is_post ? AUTH_POST : AUTH_READ, http_request_header(r, "X-Signature"),
+                   http_request_header(r, "Authorization"), is_post ? http_request_body(r) : STR_NONE);
+    if (answer == AUTH_GRANTED)
+        return true;
+    s->denied++;
+    if (may_report(s, CAUSE_DENIED)) {
+        REPORT(s->reporter, REPORT_WARN, "request denied", FIELD_TEXT("path", route->path),
+               FIELD_TEXT("cause", auth_sentence(answer)), FIELD_INT("requests", s->denied));
+        s->denied = 0;
+    }
+    send_error(s, r->req, 401, STR("unauthorized"), &challenge);
+    return false;
 }
 
 static void on_request(struct evhttp_request *req, void *arg)
@@ -336,6 +376,10 @@ static void on_request(struct evhttp_request *req, void *arg)
     const struct route *route = routes_find(&s->routes, &r);
     if (!route) {
         no_route(s, &r);
+        return;
+    }
+    if (!let_through(s, route, &r)) {
+        http_request_done(&r);
         return;
     }
     r.id = pending_add(&s->pending, req);
@@ -354,7 +398,18 @@ static void on_request(struct evhttp_request *req, void *arg)
 
 bool http_route(struct http_server *s, const char *method, const char *path, http_handler *handler, void *arg)
 {
-    return routes_add(&s->routes, &(struct route){method, path, handler, arg});
+    return routes_add(&s->routes, &(struct route){method, path, handler, arg, .is_open = false});
+}
+
+bool http_route_open(struct http_server *s, const char *method, const char *path, http_handler *handler,
+                     void *arg)
+{
+    return routes_add(&s->routes, &(struct route){method, path, handler, arg, .is_open = true});
+}
+
+void http_server_set_auth(struct http_server *s, struct auth *auth)
+{
+    s->auth = auth;
 }
 
 void http_default_limits(struct guard_limits *ret)
@@ -475,6 +530,11 @@ void http_server_stop_accepting(struct http_server *s)
 void http_server_set_queued(struct http_server *s, uint64_t bytes)
 {
     guard_set_queued(s->guards, bytes);
+}
+
+uint64_t http_server_answer_bytes(const struct http_server *s)
+{
+    return guard_reply_bytes(s->guards);
 }
 
 size_t http_server_pending(const struct http_server *s)

@@ -12,6 +12,7 @@
 #include "store/report.h"
 #include "store/str.h"
 
+struct auth;
 struct evbuffer;
 struct event_base;
 struct http_server;
@@ -21,6 +22,7 @@ struct http_request;
 #define HTTP_MAX_HEAD        (16u << 10)          /* request line and headers */
 #define HTTP_MAX_BODY        (4u << 20)           /* one body; beyond: 413 */
 #define HTTP_MAX_BODIES      (UINT64_C(64) << 20) /* all unfinished and queued bodies; beyond: 503 */
+#define HTTP_MAX_ANSWERS     (UINT64_C(64) << 20) /* records in answers that are not yet read; beyond: 503 */
 #define HTTP_MAX_CONNECTIONS 16384                /* or the descriptor limit less 256 */
 #define HTTP_MAX_IDLE        1024 /* idle keep-alive connections; the longest idle is closed first */
 #define HTTP_HEAD_SECONDS    10   /* deadlines, not idle timers */
@@ -34,6 +36,8 @@ struct http_config {
 extern const struct flag http_flags[]; /* fill a struct http_config */
 
 #define HTTP_ERROR 256
+/* Looks at the flags alone, for --check: nothing is bound. False with one line in err. */
+bool http_config_check(const struct http_config *config, char err[static HTTP_ERROR]);
 /* Binds and listens at once, so that clients get 503 and Retry-After while the rest starts. NULL with one
  * line in err that names the address. base, config and reporter outlive the server. */
 struct http_server *http_server_new(struct event_base *base, const struct http_config *config,
@@ -44,6 +48,8 @@ void http_server_stop_accepting(struct http_server *s);
 /* Bytes of bodies that a handler keeps until it answers: they count against HTTP_MAX_BODIES until this says otherwise.
  */
 void http_server_set_queued(struct http_server *s, uint64_t bytes);
+/* Bytes of answers that their clients have not yet read. */
+uint64_t http_server_answer_bytes(const struct http_server *s);
 /* Requests accepted and not yet answered completely. */
 size_t http_server_pending(const struct http_server *s);
 /* Ends what is left and frees; answers given afterwards are the caller's mistake, so close the store, which completes
@@ -59,6 +65,13 @@ typedef void http_handler(void *arg, struct http_request *r);
  * Allow, an unknown path 404. False when out of memory. */
 bool http_route(struct http_server *s, const char *method, const char *path, http_handler *handler,
                 void *arg);
+/* The same for a probe: it is served to everybody. */
+bool http_route_open(struct http_server *s, const char *method, const char *path, http_handler *handler,
+                     void *arg);
+/* From now on a request that auth does not let through is answered 401 before its handler sees it, so that no
+ * route is left open by mistake. POST asks for AUTH_POST, every other method for AUTH_READ. auth outlives the server;
+ * NULL: everybody may do everything. */
+void http_server_set_auth(struct http_server *s, struct auth *auth);
 
 uint64_t http_request_id(const struct http_request *r);
 struct str http_request_segment(const struct http_request *r); /* what {id} matched, undecoded; else empty */

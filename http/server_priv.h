@@ -29,6 +29,7 @@ struct route {
     const char *path;
     http_handler *handler;
     void *arg;
+    bool is_open; /* asks for no signature and no token */
 };
 #define HTTP_MAX_ROUTES 32
 struct routes {

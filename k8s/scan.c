@@ -356,6 +356,47 @@ bool k8s_scan_text(struct str value, char *out, size_t cap)
     return true;
 }
 
+static enum k8s_event_type event_type(struct str value)
+{
+    static const char *const names[] = {
+        [K8S_EVENT_OTHER] = "",          [K8S_EVENT_ADDED] = "ADDED",       [K8S_EVENT_MODIFIED] = "MODIFIED",
+        [K8S_EVENT_DELETED] = "DELETED", [K8S_EVENT_BOOKMARK] = "BOOKMARK", [K8S_EVENT_ERROR] = "ERROR",
+    };
+    char type[16];
+
+    for (size_t i = 1; k8s_scan_text(value, type, sizeof type) && i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(type, names[i]) == 0)
+            return (enum k8s_event_type)i;
+    return K8S_EVENT_OTHER;
+}
+
+enum object_member { OBJECT_METADATA, OBJECT_CODE, OBJECT_MESSAGE, OBJECT_MEMBERS };
+
+bool k8s_scan_event(struct str line, struct k8s_event *ret)
+{
+    struct k8s_member version = {.name = STR("resourceVersion")};
+    struct k8s_member object[OBJECT_MEMBERS] = {
+        [OBJECT_METADATA] = {.name = STR("metadata"), .inside = &version, .n_inside = 1},
+        [OBJECT_CODE] = {.name = STR("code")},
+        [OBJECT_MESSAGE] = {.name = STR("message")},
+    };
+    struct k8s_member event[] = {
+        {.name = STR("type")},
+        {.name = STR("object"), .inside = object, .n_inside = OBJECT_MEMBERS},
+    };
+
+    if (!k8s_scan_object(line, event, 2) || !event[0].value.at || !str_starts(event[1].value, STR("{")))
+        return false;
+    *ret = (struct k8s_event){
+        .type = event_type(event[0].value),
+        .object = event[1].value,
+        .version = version.value,
+        .code = object[OBJECT_CODE].value,
+        .message = object[OBJECT_MESSAGE].value,
+    };
+    return true;
+}
+
 void k8s_page_init(struct k8s_page *p, struct str json)
 {
     *p = (struct k8s_page){.at = json.at, .end = json.at + json.len};

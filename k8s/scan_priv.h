@@ -27,6 +27,25 @@ bool k8s_scan_object(struct str json, struct k8s_member *members, size_t n);
  */
 bool k8s_scan_text(struct str value, char *out, size_t cap);
 
+enum k8s_event_type {
+    K8S_EVENT_OTHER,
+    K8S_EVENT_ADDED,
+    K8S_EVENT_MODIFIED,
+    K8S_EVENT_DELETED,
+    K8S_EVENT_BOOKMARK,
+    K8S_EVENT_ERROR,
+};
+/* One line of a watch. All slices point into it and are values as they are written; at is NULL for none. */
+struct k8s_event {
+    enum k8s_event_type type;
+    struct str object;
+    struct str version; /* the object's metadata.resourceVersion */
+    struct str code;    /* with K8S_EVENT_ERROR, whose object is a Status */
+    struct str message;
+};
+/* False: not a JSON object with a type and an object. */
+bool k8s_scan_event(struct str line, struct k8s_event *ret);
+
 /* A list page, item by item: kind and metadata may come before or after the items. */
 struct k8s_page {
     const char *at;

@@ -24,6 +24,7 @@
 #include "k8s/backoff_priv.h"
 #include "k8s/client_priv.h"
 #include "k8s/clock_priv.h"
+#include "k8s/collections_priv.h"
 #include "k8s/frame_priv.h"
 #include "k8s/scan_priv.h"
 
@@ -32,7 +33,8 @@
 #define SHORT_WATCH_MS   1000   /* a watch that ends sooner and empty is a failure */
 #define MAX_VERSION      256
 #define MAX_CONTINUE     4096
-#define MAX_PATH         (3 * (MAX_VERSION + MAX_CONTINUE) + 1024)
+#define MAX_COLLECTION   896
+#define MAX_PATH         (3 * (MAX_VERSION + MAX_CONTINUE) + MAX_COLLECTION + 128)
 
 enum step_state {
     STEP_RESTING,  /* until the timer */
@@ -45,7 +47,7 @@ enum step_state {
 enum step_input { INPUT_TIMER, INPUT_TURN, INPUT_ANSWER, INPUT_NOTE };
 
 /* What the stream said that ends it. */
-enum note { NOTE_NONE, NOTE_GARBAGE, NOTE_ERROR };
+enum note { NOTE_NONE, NOTE_GARBAGE, NOTE_ERROR, NOTE_AGAIN };
 
 struct k8s_watch {
     struct k8s_client *client;
@@ -54,7 +56,8 @@ struct k8s_watch {
     struct event *timer;
     struct event *wake;
     struct k8s_waiter waiter;
-    char *collection;
+    struct k8s_collections collections;
+    bool optional;
     enum step_state step;
     bool to_watch;  /* what to do next: watch, or list */
     bool asking;    /* a request is under way */
@@ -62,7 +65,8 @@ struct k8s_watch {
     bool bookmarks; /* the server sends them */
     bool
         broken; /* the last stream ended without an end: the server may be gone, so the next try is a short one */
-    bool told; /* that it is interrupted */
+    bool again; /* somebody wants another list after this one */
+    bool told;  /* that it is interrupted */
     struct k8s_backoff backoff;
     char version[MAX_VERSION];
     char more[MAX_CONTINUE]; /* continue token; "" for the first page */
@@ -87,7 +91,7 @@ static void on_turn(void *arg);
 static void on_answer(void *arg, const struct k8s_answer *answer);
 static void step(struct k8s_watch *w, enum step_input input, const struct k8s_answer *answer);
 
-struct k8s_watch *k8s_watch_new(struct k8s_client *c, const char *collection,
+struct k8s_watch *k8s_watch_new(struct k8s_client *c, const struct k8s_watch_options *options,
                                 const struct k8s_watch_callbacks *callbacks)
 {
     struct k8s_watch *w = calloc(1, sizeof *w);
@@ -95,17 +99,17 @@ struct k8s_watch *k8s_watch_new(struct k8s_client *c, const char *collection,
 
     if (!w)
         return NULL;
+    w->optional = options->optional;
     w->client = c;
     w->callbacks = *callbacks;
     w->waiter = (struct k8s_waiter){.on_turn = on_turn, .arg = w};
     k8s_frame_init(&w->frame, K8S_MAX_OBJECT);
-    w->collection = strdup(collection);
     w->body = evbuffer_new();
     w->connection = k8s_connection_new(connector);
     w->timer = evtimer_new(connector->base, on_timer, w);
     w->wake = event_new(connector->base, -1, 0, on_wake, w);
-    if (!w->collection || !w->body || !w->connection || !w->timer || !w->wake ||
-        strlen(collection) > MAX_PATH - 3 * (MAX_VERSION + MAX_CONTINUE) - 128) {
+    if (!k8s_collections_init(&w->collections, options, MAX_COLLECTION) || !w->body || !w->connection ||
+        !w->timer || !w->wake) {
         k8s_watch_free(w);
         return NULL;
     }
@@ -128,7 +132,7 @@ void k8s_watch_free(struct k8s_watch *w)
     if (w->body)
         evbuffer_free(w->body);
     k8s_frame_free(&w->frame);
-    free(w->collection);
+    k8s_collections_free(&w->collections);
     free(w);
 }
 
@@ -164,8 +168,8 @@ static void set_failing(struct k8s_watch *w, const char *why, bool report)
     text_add_clean(&t, str_of(why));
     if (report && !w->told) {
         REPORT(k8s_client_reporter(w->client), REPORT_WARN, "watch interrupted",
-               FIELD_TEXT("resource", w->collection), FIELD_TEXT("verb", w->to_watch ? "watch" : "list"),
-               FIELD_STR("cause", text_str(&t)));
+               FIELD_TEXT("resource", k8s_collections_now(&w->collections)),
+               FIELD_TEXT("verb", w->to_watch ? "watch" : "list"), FIELD_STR("cause", text_str(&t)));
         w->told = true;
     }
     w->state = K8S_WATCH_FAILING;
@@ -175,7 +179,7 @@ static void set_synced(struct k8s_watch *w)
 {
     if (w->told)
         REPORT(k8s_client_reporter(w->client), REPORT_INFO, "watch works again",
-               FIELD_TEXT("resource", w->collection));
+               FIELD_TEXT("resource", k8s_collections_now(&w->collections)));
     w->told = false;
     w->state = K8S_WATCH_SYNCED;
     w->absent_status = 0;
@@ -190,15 +194,15 @@ static void set_absent(struct k8s_watch *w, int status, const char *message)
     bool known = w->state == K8S_WATCH_ABSENT;
 
     if (w->absent_status != status && status == 403)
-        REPORT(k8s_client_reporter(w->client), REPORT_ERROR, "API server forbids reading a resource",
-               FIELD_TEXT("resource", w->collection), FIELD_TEXT("verb", w->to_watch ? "watch" : "list"),
-               FIELD_TEXT("cause", message));
+        REPORT(k8s_client_reporter(w->client), w->optional ? REPORT_INFO : REPORT_ERROR,
+               "API server forbids reading a resource",
+               FIELD_TEXT("resource", k8s_collections_now(&w->collections)),
+               FIELD_TEXT("verb", w->to_watch ? "watch" : "list"), FIELD_TEXT("cause", message));
     else if (w->absent_status != status)
         REPORT(k8s_client_reporter(w->client), REPORT_INFO, "resource not served by the API server",
-               FIELD_TEXT("resource", w->collection));
+               FIELD_TEXT("resource", k8s_collections_now(&w->collections)));
     (void)snprintf(w->why, sizeof w->why, "%s", message);
     w->absent_status = status;
-    w->was_synced = false;
     w->state = K8S_WATCH_ABSENT;
     list_again(w, K8S_ABSENT_SECONDS * 1000 - (int64_t)(k8s_random() % 3000));
     if (!known)
@@ -214,16 +218,22 @@ static void take_note(struct k8s_watch *w, enum note note, int code)
     event_active(w->wake, 0, 0);
 }
 
-enum event_member { EVENT_TYPE, EVENT_OBJECT, EVENT_MEMBERS };
-enum object_member { OBJECT_METADATA, OBJECT_CODE, OBJECT_MESSAGE, OBJECT_MEMBERS };
+void k8s_watch_list_again(struct k8s_watch *w)
+{
+    w->again = w->step == STEP_LISTING || w->step == STEP_HANDING;
+    if (w->step == STEP_WATCHING)
+        take_note(w, NOTE_AGAIN, 0);
+    if (w->step == STEP_RESTING || w->step == STEP_WAITING)
+        w->to_watch = (w->more[0] = '\0');
+}
 
-static void on_error_event(struct k8s_watch *w, const struct k8s_member *object)
+static void on_error_event(struct k8s_watch *w, const struct k8s_event *e)
 {
     uint64_t code = 0;
     char message[2 * K8S_MESSAGE_TEXT];
 
-    (void)str_to_u64(object[OBJECT_CODE].value, &code);
-    if (!k8s_scan_text(object[OBJECT_MESSAGE].value, message, sizeof message))
+    (void)str_to_u64(e->code, &code);
+    if (!k8s_scan_text(e->message, message, sizeof message))
         (void)snprintf(message, sizeof message, "error %d in the stream", (int)(code % 1000));
     (void)snprintf(w->why, sizeof w->why, "%.*s", K8S_MESSAGE_TEXT - 1, message);
     take_note(w, NOTE_ERROR, (int)(code % 1000));
@@ -231,41 +241,28 @@ static void on_error_event(struct k8s_watch *w, const struct k8s_member *object)
 
 static void on_line(struct k8s_watch *w, struct str line)
 {
-    struct k8s_member version = {.name = STR("resourceVersion")};
-    struct k8s_member object[OBJECT_MEMBERS] = {
-        [OBJECT_METADATA] = {.name = STR("metadata"), .inside = &version, .n_inside = 1},
-        [OBJECT_CODE] = {.name = STR("code")},
-        [OBJECT_MESSAGE] = {.name = STR("message")},
-    };
-    struct k8s_member event[EVENT_MEMBERS] = {
-        [EVENT_TYPE] = {.name = STR("type")},
-        [EVENT_OBJECT] = {.name = STR("object"), .inside = object, .n_inside = OBJECT_MEMBERS},
-    };
-    char type[16], next[MAX_VERSION] = "";
+    struct k8s_event e;
+    char next[MAX_VERSION] = "";
 
-    if (!k8s_scan_object(line, event, EVENT_MEMBERS) || !event[EVENT_TYPE].value.at ||
-        !str_starts(event[EVENT_OBJECT].value, STR("{")) ||
-        (version.value.at && !k8s_scan_text(version.value, next, sizeof next))) {
+    if (!k8s_scan_event(line, &e) || (e.version.at && !k8s_scan_text(e.version, next, sizeof next))) {
         take_note(w, NOTE_GARBAGE, 0);
         return;
     }
-    if (!k8s_scan_text(event[EVENT_TYPE].value, type, sizeof type))
+    if (e.type == K8S_EVENT_OTHER)
         return;
-    if (strcmp(type, "ERROR") == 0) {
-        on_error_event(w, object);
+    if (e.type == K8S_EVENT_ERROR) {
+        on_error_event(w, &e);
         return;
     }
     w->events++;
     w->relisted = false;
-    if (strcmp(type, "ADDED") == 0 || strcmp(type, "MODIFIED") == 0) {
-        w->callbacks.on_object(w->callbacks.arg, K8S_UPSERT, event[EVENT_OBJECT].value);
-    } else if (strcmp(type, "DELETED") == 0) {
-        w->callbacks.on_object(w->callbacks.arg, K8S_DELETED, event[EVENT_OBJECT].value);
-    } else if (strcmp(type, "BOOKMARK") != 0) {
-        return;
-    } else if (!w->bookmarks) {
+    if (e.type == K8S_EVENT_BOOKMARK) {
+        if (!w->bookmarks)
+            k8s_connection_set_silence(w->connection, K8S_SILENCE_SECONDS * 1000);
         w->bookmarks = true;
-        k8s_connection_set_silence(w->connection, K8S_SILENCE_SECONDS * 1000);
+    } else {
+        w->callbacks.on_object(w->callbacks.arg, e.type == K8S_EVENT_DELETED ? K8S_DELETED : K8S_UPSERT,
+                               e.object);
     }
     if (next[0])
         memcpy(w->version, next, sizeof next);
@@ -307,7 +304,7 @@ static void send_list(struct k8s_watch *w)
     struct text path;
 
     text_init(&path, w->path, sizeof w->path);
-    text_addf(&path, "%s?limit=%d", w->collection, K8S_LIST_LIMIT);
+    text_addf(&path, "%s?limit=%d", k8s_collections_now(&w->collections), K8S_LIST_LIMIT);
     if (w->more[0]) {
         text_add(&path, STR("&continue="));
         k8s_url_escape(&path, str_of(w->more));
@@ -334,8 +331,8 @@ static void send_watch(struct k8s_watch *w)
     struct text path;
 
     text_init(&path, w->path, sizeof w->path);
-    text_addf(&path, "%s?watch=1&allowWatchBookmarks=true&timeoutSeconds=%u&resourceVersion=", w->collection,
-              seconds);
+    text_addf(&path, "%s?watch=1&allowWatchBookmarks=true&timeoutSeconds=%u&resourceVersion=",
+              k8s_collections_now(&w->collections), seconds);
     k8s_url_escape(&path, str_of(w->version));
     k8s_frame_reset(&w->frame);
     w->opened_ms = 0;
@@ -402,7 +399,8 @@ static void end_page(struct k8s_watch *w, bool valid)
     }
     if (!w->more[0]) {
         set_synced(w);
-        w->to_watch = true;
+        w->to_watch = !w->again;
+        w->again = false;
         w->callbacks.on_synced(w->callbacks.arg);
     }
     ask(w);
@@ -465,7 +463,11 @@ static void refused(struct k8s_watch *w, const struct k8s_answer *answer)
 
     k8s_status_message(answer->status, (struct str){bytes, bytes ? len : 0}, message);
     if ((answer->status == 404 || answer->status == 403) && !may_be_starting(w)) {
-        set_absent(w, answer->status, message);
+        if (k8s_collections_next(&w->collections, answer->status, w->was_synced))
+            list_again(w, 0);
+        else
+            set_absent(w, answer->status, message);
+        w->was_synced = false;
         return;
     }
     set_failing(w, message, answer->status != 401);
@@ -528,9 +530,11 @@ static void on_noted(struct k8s_watch *w)
     char why[sizeof w->why];
 
     k8s_connection_close(w->connection);
+    if (w->asking && !w->opened_ms)
+        k8s_gate_unused(k8s_client_gate(w->client));
     w->asking = false;
     (void)snprintf(why, sizeof why, "%s", w->note == NOTE_GARBAGE ? "the stream is not valid" : w->why);
-    if (w->note == NOTE_ERROR && w->error_code == 410) {
+    if (w->note == NOTE_AGAIN || (w->note == NOTE_ERROR && w->error_code == 410)) {
         gone(w);
         return;
     }

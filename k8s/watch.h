@@ -32,11 +32,20 @@ struct k8s_watch_callbacks {
     void *arg;
 };
 
-/* collection: "/apis/tekton.dev/v1beta1/customruns" or with /namespaces/NS/ inside; copied. Starts in the
- * next turn of the loop. NULL when out of memory. */
-struct k8s_watch *k8s_watch_new(struct k8s_client *c, const char *collection,
+#define K8S_WATCH_MOST 4 /* versions of one resource */
+struct k8s_watch_options {
+    /* "/apis/tekton.dev/v1beta1/customruns" or with /namespaces/NS/ inside; copied. Several are versions of one
+     * resource, the preferred one first: the first that is served is watched, and the next one after it is gone. */
+    const char *collections[K8S_WATCH_MOST];
+    size_t n_collections;
+    bool optional; /* not to be allowed to read it is no error */
+};
+/* Starts in the next turn of the loop. NULL when out of memory. */
+struct k8s_watch *k8s_watch_new(struct k8s_client *c, const struct k8s_watch_options *options,
                                 const struct k8s_watch_callbacks *callbacks);
 void k8s_watch_free(struct k8s_watch *w);
+/* Lists again, now or after the list under way: for whoever has lost what was given. */
+void k8s_watch_list_again(struct k8s_watch *w);
 
 enum k8s_watch_state { K8S_WATCH_STARTING, K8S_WATCH_SYNCED, K8S_WATCH_ABSENT, K8S_WATCH_FAILING };
 enum k8s_watch_state k8s_watch_state(const struct k8s_watch *w, const char **ret_why);

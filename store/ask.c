@@ -64,11 +64,6 @@ static void look_up(struct gather *g, uint64_t key, struct seqs *out)
         g->failed = true;
 }
 
-static bool decides(const struct record *r)
-{
-    return r->class == CLASS_SUCCESS || r->class == CLASS_FAILURE;
-}
-
 /* Keeps r when it is the newest decision of its cluster's object so far. */
 static void newest_note(struct gather *g, const struct record *r)
 {
@@ -113,11 +108,11 @@ static void walk_back(struct gather *g, const struct seqs *about, struct str kin
         if (!store_read(g->s, about->at[i], &stored) || !str_eq(r->name, name) ||
             !str_eq(r->namespace, namespace) || !str_eq(r->kind, kind))
             continue;
-        if (decides(r) && walk_is_done(g, r))
+        if (record_decides(r) && walk_is_done(g, r))
             break;
         if (!seqs_add(&g->found, r->seq))
             g->failed = true;
-        if (decides(r))
+        if (record_decides(r))
             newest_note(g, r);
     }
 }

@@ -58,7 +58,9 @@ typedef void store_done(void *arg, uint64_t token, enum store_status status, uin
 /* Queues one event. `body` and `e` are copied. A result other than STORE_OK means: refused, on_done will not
  * fire. on_done may be NULL. now_ms: wall clock. A repeat (a body byte-equal to the newest record of its
  * object, or to the first or last body of any stored record with a usable timestamp) has no second effect and
- * completes with that record's seq. */
+ * completes with that record's seq. So does a VIA_STATUS event that says what the newest success or failure of its
+ * object says already. A statement that its object already made is coalesced (store/coalesce.c) and completes with the
+ * seq of the record that it is now part of. */
 enum store_status store_append(struct store *s, const struct flux_event *e, struct str body,
                                enum event_via via, int64_t now_ms, store_done *on_done, void *arg,
                                uint64_t token);

@@ -98,6 +98,7 @@ static struct store *open_store(const char *dir)
         store_open(&(struct store_config){.dir = dir, .allow_network_fs = true}, &reporter, err);
     if (!s)
         die("open", err);
+    s->coalescing = false;
     return s;
 }
 

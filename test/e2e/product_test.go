@@ -19,9 +19,10 @@ type product struct {
 	t       *testing.T
 	folder  string
 	port    int
-	api     string // the API server's URL
-	token   string // the token file
-	ca      string // the CA file
+	api     string   // the API server's URL
+	token   string   // the token file
+	ca      string   // the CA file
+	flags   []string // further ones
 	process *process
 	base    string
 	http    *http.Client
@@ -90,6 +91,7 @@ func (p *product) start() {
 		"--kube-token-file", p.token,
 		"--kube-ca-file", p.ca,
 	}
+	args = append(args, p.flags...)
 	var err error
 	log := filepath.Join(p.folder, "log")
 	p.process, err = startProcess("flux-event-store", log, nil, binaryPath, args...)
@@ -155,13 +157,17 @@ func minimal(revision, reason string) []byte {
 
 // kustomization is an event as kustomize-controller writes it, for a Kustomization and a full revision.
 func kustomization(object, sha, reason, severity string) []byte {
+	return kustomizationAt(object, sha, reason, severity, time.Now())
+}
+
+func kustomizationAt(object, sha, reason, severity string, when time.Time) []byte {
 	return fmt.Appendf(nil, `{"involvedObject":{"kind":"Kustomization","namespace":"flux-system","name":"%s",`+
 		`"uid":"7d0cdc51-ddcf-4743-b223-83ca5c699632","apiVersion":"kustomize.toolkit.fluxcd.io/v1",`+
 		`"resourceVersion":"1042311"},`+
 		`"severity":"%s","timestamp":"%s","message":"what happened to %s","reason":"%s",`+
 		`"metadata":{"revision":"main@sha1:%s"},"reportingController":"kustomize-controller",`+
 		`"reportingInstance":"kustomize-controller-7c7b47f5f-8bhrp"}`,
-		object, severity, time.Now().UTC().Format(time.RFC3339), object, reason, sha)
+		object, severity, when.UTC().Format(time.RFC3339), object, reason, sha)
 }
 
 func golden(t *testing.T, name string) []byte {

@@ -70,8 +70,33 @@ def test_a_body_over_4_mib_is_refused_before_it_is_read(make_server):
     assert server.post(body).status == 200, "4 MiB exactly is allowed"
 
 
+def test_readers_that_do_not_read_have_a_bound(make_server):
+    """Answers that nobody takes fill 64 MiB and no more; events are stored all the same, and it ends with them."""
+    server = make_server()
+    for i in range(8):
+        assert server.post(b'{"reason":"%d","message":"%b"}' % (i, b"x" * (1 << 20))).status == 200
+    readers = []
+    try:
+        def refused():
+            client = socket.socket()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", server.port))
+            client.sendall(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+            readers.append(client)
+            assert len(readers) < 200, "two hundred pages of 4 MiB were made"
+            return server.get("/events/1").status == 503
+        wait_until(refused, what="503 for readers")
+        assert server.get("/events").headers["Retry-After"] == "2"
+        assert server.post({"reason": "stored all the same"}).status == 200
+    finally:
+        for client in readers:
+            client.close()
+    wait_until(lambda: server.get("/events/1").status == 200, what="room again")
+
+
 @pytest.mark.parametrize("flags,names", [
     (["--nope"], "--nope"), (["--listen"], "--listen"), (["--listen", "nonsense", "--no-kube"], "nonsense"),
+    (["--check", "--listen", "nonsense", "--no-kube"], "nonsense"),
     (["--default-timeout", "soon"], "--default-timeout"), (["--log-level", "loud", "--no-kube"], "--log-level"),
     (["--ref", "noslash", "--kube-api", "http://127.0.0.1:1"], "--ref"), (["frobnicate"], "frobnicate"), ([], "--kube-api"),
     (["--kube-api", "ftp://x"], "ftp://x"), (["--kube-api", "http://127.0.0.1:1", "--namespace", "a/b"], '"a/b"'),

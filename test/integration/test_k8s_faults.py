@@ -434,3 +434,34 @@ def test_item_66_crds_come_and_go(make_fake, make_server, record_property):
     assert server.post(succeeded("r")).status == 200
     fake.wait_condition("customruns", "late", "True")
     wait_until(lambda: part()["ready"], deadline=60, what="ready with the other kind")
+
+
+def ours(fake):
+    """What the binary asked for since the log was cleared, watches not counted."""
+    return [r for r in fake.log() if r["userAgent"].startswith("flux-event-store") and "watch=1" not in r["target"]]
+
+
+def test_patch_with_429_holds_all_requests(fake, server):
+    """Retry-After is for the whole account: the Run that was told and all others wait, and then all are written."""
+    watching(fake)
+    for n in range(20):
+        fake.create_customrun(f"run{n}", "r")
+    for n in range(20):
+        fake.wait_condition("customruns", f"run{n}", "Unknown", "Waiting")
+    wait_until(lambda: len(fake.list("events", namespace="default")["items"]) == 20, what="the Events of waiting")
+    fake.fault("status", method="PATCH", path="/status", status=429, retry_after=3)
+    fake.clear_log()
+    start = time.monotonic()
+    assert server.post({"metadata": {"revision": "r"}, "reason": "ReconciliationSucceeded"}).status == 200
+    wait_until(lambda: [r for r in ours(fake) if r["status"] == 429], what="the 429")
+    # What was under way goes on: at most sixteen. Of twenty PATCHes and twenty Events the others must wait.
+    while time.monotonic() - start < 2.8:
+        assert len(ours(fake)) <= 16, "went on in spite of the 429"
+        time.sleep(0.05)
+    for n in range(20):
+        fake.wait_condition("customruns", f"run{n}", "True", "ReconciliationSucceeded")
+    took = time.monotonic() - start
+    assert 2.9 < took < 4.2, f"the last Run was done after {took:.2f} s"
+    assert len([r for r in ours(fake) if r["status"] == 429]) == 1
+    for n in range(20):
+        assert len(fake.writes("customruns", f"run{n}")) == 3, "created, Waiting, done: one write each"

@@ -426,6 +426,23 @@ static void item_43_each_attempt_has_its_timeout(void)
     CHECK_STR(status_text(C, "w", "completionTime"), STR("2026-01-01T00:20:00Z"));
 }
 
+/* The second attempt would begin where the first did, if only the wall clock were asked. */
+static void item_43_50_the_wall_clock_steps_back_between_attempts(void)
+{
+    begin();
+    create(C, "w", ",\"retries\":1,\"timeout\":\"1m\"");
+    serve_all();
+    now.wall_ms -= 10 * MINUTE;
+    advance(MINUTE);
+    serve_all();
+    CHECK_STR(condition(C, "w", "reason"), STR("Retrying"));
+    CHECK(controller->slots[0]->run.deadline_mono_ms > now.mono_ms);
+    CHECK(wake_ms != INT64_MAX);
+    advance(10 * MINUTE + SECOND);
+    serve_all();
+    CHECK_STR(condition(C, "w", "reason"), STR("CustomRunTimedOut"));
+}
+
 static void item_45_run_retries_without_retries_status(void)
 {
     begin();
@@ -559,6 +576,25 @@ static void item_61_66_what_a_new_list_does_not_show_is_gone(void)
     harness_case("item_66 the kind is not served any more");
     controller_on_absent(controller, C, 0);
     CHECK_INT(stats().waiting, 1);
+    CHECK_INT(count_waiters(), 1);
+}
+
+static void one_patch_under_way_while_a_collection_is_out_of_sight(void)
+{
+    begin();
+    create(C, "w", "");
+    create(C, "x", "");
+    controller_on_absent(controller, C, 0);
+    harness_case("shown again before the reply");
+    show(C, "w");
+    turn();
+    CHECK_INT(count_requests(A_PATCH), 2);
+    serve_all();
+    CHECK_STR(condition(C, "w", "reason"), STR("Waiting"));
+    CHECK_INT(count_requests(A_PATCH), 2);
+    harness_case("not shown again: forgotten with the reply");
+    CHECK_INT(stats().waiting, 1);
+    CHECK_INT(stats().in_flight, 0);
     CHECK_INT(count_waiters(), 1);
 }
 
@@ -758,6 +794,7 @@ int main(void)
                                              TEST(item_42_46_retries_after_failures),
                                              TEST(item_42_the_last_failure_is_final),
                                              TEST(item_43_each_attempt_has_its_timeout),
+                                             TEST(item_43_50_the_wall_clock_steps_back_between_attempts),
                                              TEST(item_45_run_retries_without_retries_status),
                                              TEST(item_47_deleted_while_waiting),
                                              TEST(item_48_being_deleted),
@@ -765,6 +802,7 @@ int main(void)
                                              TEST(item_50_clocks),
                                              TEST(item_51_malformed_is_counted),
                                              TEST(item_61_66_what_a_new_list_does_not_show_is_gone),
+                                             TEST(one_patch_under_way_while_a_collection_is_out_of_sight),
                                              TEST(item_67_same_name_in_both_kinds),
                                              TEST(item_70_foreign_runs_are_held_nowhere),
                                              TEST(a_changed_spec_asks_another_question),

@@ -98,6 +98,7 @@ static const struct row rows[] = {
     ROW("PUT", "PUT /ok HTTP/1.1\r\n" H "Content-Length: 3\r\n\r\nabc", 405),
     ROW("DELETE", "DELETE /ok HTTP/1.1\r\n" H "\r\n", 405),
     ROW("OPTIONS", "OPTIONS /ok HTTP/1.1\r\n" H "\r\n", 405),
+    ROW("PATCH without a length", "PATCH /ok HTTP/1.1\r\n" H "\r\n", 405),
     ROW("PATCH of an unknown path", "PATCH /no HTTP/1.1\r\n" H "Content-Length: 0\r\n\r\n", 404),
     ROW("target of all kinds of bytes", "GET /ok?a=%00%zz&b=\\\"<>^`{|}' HTTP/1.1\r\n" H "\r\n", 200),
     ROW("scheme in the path", "GET /http://x:y@[z HTTP/1.1\r\n" H "\r\n", 404),

@@ -107,7 +107,9 @@ static void on_request(struct server *s, struct peer *p)
     }
 }
 
-static void begin(const struct answer *answers)
+static const struct k8s_watch_options one_version = {{"/apis/x/v1/runs"}, 1, false};
+
+static void begin_with(const struct answer *answers, const struct k8s_watch_options *options)
 {
     static const struct k8s_watch_callbacks callbacks = {on_list, on_object, on_synced, on_absent, NULL};
     char url[64], err[K8S_ERROR];
@@ -123,9 +125,14 @@ static void begin(const struct answer *answers)
     snprintf(url, sizeof url, "http://127.0.0.1:%d", server->port);
     client = k8s_client_new(base, &(struct k8s_config){.api = url}, &reporter, err);
     CHECK(client != NULL);
-    watch = k8s_watch_new(client, "/apis/x/v1/runs", &callbacks);
+    watch = k8s_watch_new(client, options, &callbacks);
     CHECK(watch != NULL);
     CHECK_INT(server->requests, 0);
+}
+
+static void begin(const struct answer *answers)
+{
+    begin_with(answers, &one_version);
 }
 
 static void finish(void)
@@ -198,8 +205,13 @@ static void item_62_63_list_and_watch(void)
     CHECK_STR(str_split(&rest, '\n'), STR("GET /apis/x/v1/runs?limit=250"));
     CHECK_STR(str_split(&rest, '\n'), STR("GET /apis/x/v1/runs?limit=250&continue=t%2B%2F%3D"));
     struct str line = str_split(&rest, '\n');
-    CHECK(str_starts(line, STR("GET /apis/x/v1/runs?watch=1&allowWatchBookmarks=true&timeoutSeconds=")));
+    struct str start = STR("GET /apis/x/v1/runs?watch=1&allowWatchBookmarks=true&timeoutSeconds=");
+    CHECK(str_starts(line, start));
     CHECK(str_ends(line, STR("&resourceVersion=10")));
+    struct str behind = str_from(line, start.len);
+    uint64_t seconds = 0;
+    CHECK(str_to_u64(str_split(&behind, '&'), &seconds));
+    CHECK(seconds >= 300 && seconds <= 600); /* of a watch: long enough for an idle process to stay idle */
     CHECK_INT(server->connections, 1);
     CHECK_INT(reports.n, 0);
     /* The bookmark moved the position; the unknown type did not. */
@@ -431,6 +443,46 @@ static void item_66_not_served(void)
     finish();
 }
 
+/* The first version that is served is watched. */
+static void test_versions(void)
+{
+    static const struct k8s_watch_options versions = {
+        {"/apis/x/v3/runs", "/apis/x/v2/runs", "/apis/x/v1/runs"}, 3, true};
+    static const struct answer second[] = {{BODY, 404, NULL, "404 page not found"}, ONE, OPEN, END};
+    static const struct answer none[] = {{BODY, 404, NULL, "404 page not found"},
+                                         {BODY, 404, NULL, "404 page not found"},
+                                         {BODY, 404, NULL, "404 page not found"},
+                                         END};
+    static const struct answer forbidden[] = {
+        {BODY, 403, NULL, "{\"kind\":\"Status\",\"message\":\"runs is forbidden\"}"}, END};
+    enum k8s_watch_state state;
+
+    begin_with(second, &versions);
+    EXPECT("list list +a synced ", 1000);
+    WAIT_FOR(base, server->requests == 3, 1000);
+    CHECK_HAS(str_of(asked_text), STR("GET /apis/x/v3/runs?limit=250\nGET /apis/x/v2/runs?limit=250\n"
+                                      "GET /apis/x/v2/runs?watch=1"));
+    CHECK_INT((state_why(&state), state), K8S_WATCH_SYNCED);
+    CHECK_INT(reports.n, 0);
+    finish();
+
+    begin_with(none, &versions);
+    EXPECT("list list list absent ", 1000);
+    RUN_FOR(base, 500);
+    CHECK_INT(server->requests, 3);
+    CHECK_INT(reports.n, 1);
+    CHECK_HAS(str_of(reports.text), STR("resource not served by the API server resource=/apis/x/v3/runs"));
+    finish();
+
+    begin_with(forbidden, &versions);
+    EXPECT("list absent ", 1000);
+    RUN_FOR(base, 500);
+    CHECK_INT(server->requests, 1);
+    CHECK_INT(reports.n, 1);
+    CHECK_HAS(str_of(reports.text), STR("API server forbids reading a resource"));
+    finish();
+}
+
 /* Seen on a kube-apiserver that was just started: 403 until its RBAC rules are loaded. What was known stays known,
  * and half a minute is not waited. */
 static void test_refused_by_a_server_that_starts(void)
@@ -546,6 +598,7 @@ int main(void)
     return harness_run((struct test[]){TEST(item_62_63_list_and_watch),
                                        TEST(item_60_61_63_streams),
                                        TEST(item_66_not_served),
+                                       TEST(test_versions),
                                        TEST(test_refused_by_a_server_that_starts),
                                        TEST(item_63_large_objects),
                                        TEST(test_endless_chunk),
