@@ -267,7 +267,7 @@ static const char *load(struct store *s, const MDB_val *key, const MDB_val *valu
     for (size_t i = 0; i < n; i++)
         if (!index_add(s->index, keys[i], *ret_seq))
             return "there is not enough memory for the index";
-    if (!store_note_record(s, &stored.record))
+    if (!store_note_record(s, &stored.record, keys[0]))
         return "there is not enough memory for the index";
     if (stored.record.last.received_ms > s->last_received_ms)
         s->last_received_ms = stored.record.last.received_ms;
