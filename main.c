@@ -309,6 +309,11 @@ static void on_flux_absent(void *arg)
     flux_watch_on_absent(w->program->flux, w->scope);
 }
 
+static bool flux_is_suspended(void *arg, struct str kind, struct str namespace, struct str name)
+{
+    return flux_watch_is_suspended(arg, kind, namespace, name);
+}
+
 static void flux_wake_at(void *arg, int64_t mono_ms)
 {
     wake_at(((struct program *)arg)->flux_event, mono_ms);
@@ -608,6 +613,7 @@ static int k8s_init(struct program *p)
         p->flux = flux_watch_new(p->store, &flux_io, &p->reporter);
         if (!p->flux || !health_add(p->health, "fluxObjects", false, flux_part, p))
             return config_error("out of memory");
+        store_set_suspended(p->store, flux_is_suspended, p->flux);
     }
     if (!watches_start(p) || !health_add(p->health, "runs", false, runs_part, p))
         return config_error("out of memory");

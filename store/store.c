@@ -223,6 +223,18 @@ static enum store_status commit_judge(struct store *s, int status)
     return STORE_DEAD;
 }
 
+static void note_heard(struct store *s, const struct record *r)
+{
+    static const char *const kinds[] = {
+        [HEARD_KUSTOMIZATION] = "Kustomization", [HEARD_HELM_RELEASE] = "HelmRelease"};
+
+    for (int kind = 0; r->via == VIA_WEBHOOK && kind < HEARD_KINDS; kind++)
+        if (str_eq(r->kind, str_of(kinds[kind]))) {
+            s->heard[kind].success |= r->class == CLASS_SUCCESS;
+            s->heard[kind].failure |= r->class == CLASS_FAILURE;
+        }
+}
+
 void store_note_record(struct store *s, const struct record *r)
 {
     uint64_t digest = key_siphash(s->seed, r->cluster);
@@ -232,6 +244,15 @@ void store_note_record(struct store *s, const struct record *r)
     s->many_clusters = s->many_clusters || digest != s->cluster_digest;
     s->last_seq = r->seq;
     s->stats.records++;
+    if (s->hints_loaded)
+        hints_note(&s->hints, r);
+    note_heard(s, r);
+}
+
+void store_set_suspended(struct store *s, store_is_suspended *is_suspended, void *arg)
+{
+    s->is_suspended = is_suspended;
+    s->is_suspended_arg = arg;
 }
 
 static bool publish(struct store *s, struct pending *p)

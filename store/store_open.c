@@ -254,6 +254,7 @@ static void store_free(struct store *s)
     if (s->lock_fd >= 0)
         (void)close(s->lock_fd);
     index_free(s->index);
+    hints_free(&s->hints);
     free(s->dir);
     free(s->cluster);
     free(s);

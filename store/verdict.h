@@ -66,7 +66,18 @@ struct verdict {
     struct str explanation; /* one sentence: what is awaited and what each said last, with absolute times */
 };
 
+/* What is known beside the records. For the explanation only. */
+struct verdict_facts {
+    /* Of an object of `cluster`; NULL: not known. */
+    bool (*is_suspended)(void *arg, struct str kind, struct str namespace, struct str name);
+    void *arg;
+    struct str cluster;
+    bool only_errors_of_kustomizations; /* notifications of them came, failures, and never a success */
+    bool only_errors_of_helm_releases;
+};
+
 struct verdict_now {
+    const struct verdict_facts *facts; /* NULL: none */
     int64_t wall_ms;
     int64_t
         failures_from_ms; /* a failure last received before this does not count (a retry's attempt began then);

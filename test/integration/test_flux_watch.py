@@ -166,6 +166,17 @@ def test_no_flux_watch(make_fake, make_server):
     assert events(server) == [] and "fluxObjects" not in server.get("/readyz").json()
 
 
+def test_a_suspended_object_is_named(flux):
+    fake, server = flux
+    show(fake, "kustomizations", "kustomization/ready-suspended.json")
+    name = sample("kustomization/ready-suspended.json")["metadata"]["name"]
+    wait_until(lambda: events(server), what="its status is stored")
+    fake.create_customrun("wait", "1" * 40, params=[("objects", f"Kustomization/flux-system/{name}")])
+    fake.wait_condition("customruns", "wait", "Unknown", "Waiting")
+    message = fake.condition("customruns", "wait")["message"]
+    assert f"Kustomization/flux-system/{name} (suspended)" in message, message
+
+
 def test_a_thousand_objects(make_fake, make_server):
     """The first list is stored in group commits, and a restart stores nothing again."""
     fake = make_fake("--plain", *FLUX)
