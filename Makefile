@@ -23,7 +23,10 @@ HARDENING := -fstack-protector-strong -fstack-clash-protection -fcf-protection -
 
 # gcc and clang know different flags, and so do processors (-fcf-protection is x86): keep what this compiler takes.
 known = $(shell for f in $(1); do $(CC) -Werror $$f -x c -c /dev/null -o /dev/null 2>/dev/null && echo $$f; done)
-ifeq ($(filter help deps deps-% clean lint layering demo run test e2e bench fuzz,$(or $(MAKECMDGOALS),all)),)
+ifeq ($(filter help deps deps-% clean lint layering demo run test sim crash e2e bench fuzz,$(or $(MAKECMDGOALS),all)),)
+ifeq ($(shell $(PKG_CONFIG) --exists $(PACKAGES_LIB) 2>/dev/null && echo yes),)
+$(error libraries are missing ($(PACKAGES_LIB)): "make deps" installs what is needed on Debian)
+endif
 KNOWN_FLAGS := $(call known,$(WARNINGS) $(HARDENING))
 PKG_CFLAGS  := $(shell $(PKG_CONFIG) --cflags $(PACKAGES_LIB))
 endif
@@ -80,14 +83,17 @@ run: deps-build ## the same set-up, staying up, with the curl commands to try
 	@$(MAKE) --no-print-directory -f test/Makefile build/test/fake-apiserver
 	@test/demo.sh --stay
 
-test: deps-test ## unit, integration and fuzz-replay tests, under sanitizers
+test: deps-test ## unit, simulated, integration and fuzz-replay tests, under sanitizers
 	@$(MAKE) --no-print-directory -f test/Makefile test
+
+sim: deps-test ## stories of the controller by seed: SEEDS=1000000 runs many, SEED=n tells one
+	@$(MAKE) --no-print-directory -f test/Makefile sim
 
 e2e: deps-e2e ## the real kube-apiserver, Tekton and helm (needs Go; builds them once)
 	@$(MAKE) --no-print-directory all
 	@test/e2e/run
 
-bench: deps-build ## measure; prints, and gates nothing
+bench: deps-bench ## measure; prints, and gates nothing
 	@$(MAKE) --no-print-directory all
 	@$(MAKE) --no-print-directory -f test/Makefile bench
 
@@ -102,12 +108,13 @@ layering: ## each folder includes only what is left of it
 
 # What a Debian machine needs. Nothing is asked; nothing happens when all is there.
 DEPS_build := build-essential pkg-config libevent-dev libjansson-dev libssl-dev liblmdb-dev curl ca-certificates
-DEPS_test  := $(DEPS_build) binutils python3 python3-pytest
+DEPS_test  := $(DEPS_build) binutils python3 python3-pytest python3-pytest-xdist
+DEPS_bench := $(DEPS_build) wrk
 DEPS_fuzz  := $(DEPS_build) clang libclang-rt-14-dev
 DEPS_e2e   := $(DEPS_build) debootstrap etcd-server
 DEPS_lint  := $(DEPS_build) clang-format cppcheck shellcheck
 deps: ## install the Debian packages that all targets need
-	@test/deps.sh $(sort $(DEPS_test) $(DEPS_fuzz) $(DEPS_e2e) $(DEPS_lint))
+	@test/deps.sh $(sort $(DEPS_test) $(DEPS_bench) $(DEPS_fuzz) $(DEPS_e2e) $(DEPS_lint))
 deps-%:
 	@test/deps.sh $(DEPS_$*)
 
@@ -118,4 +125,4 @@ help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | sort | awk -F'\t' '{printf "  %-10s %s\n", $$1, $$2}'
 
 -include $(wildcard $(BUILD)/obj/*.d $(BUILD)/obj/*/*.d)
-.PHONY: all static install demo run test e2e bench fuzz lint layering deps clean help
+.PHONY: all static install demo run test sim e2e bench fuzz lint layering deps clean help

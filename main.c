@@ -16,7 +16,9 @@
 #include "http/auth.h"
 #include "http/events.h"
 #include "http/health.h"
+#include "http/runs.h"
 #include "http/server.h"
+#include "http/wait.h"
 #include "k8s/client.h"
 #include "k8s/watch.h"
 #include "store/store.h"
@@ -79,6 +81,8 @@ struct watch {
     bool is_flux;
     enum run_kind kind; /* unless is_flux */
     unsigned scope;
+    const char *namespace; /* NULL: all */
+    bool told;             /* that it is in step */
 };
 
 struct program {
@@ -89,6 +93,8 @@ struct program {
     struct http_server *server;
     struct events *events;
     struct health *health;
+    struct wait *wait;
+    struct runs *runs;
     struct store *store;
     struct waiters *waiters;
     struct k8s_client *k8s;
@@ -231,12 +237,20 @@ static void on_watch_object(void *arg, enum k8s_change change, struct str json)
 static void on_watch_synced(void *arg)
 {
     struct watch *w = arg;
+
+    if (!w->told)
+        REPORT(&w->program->reporter, REPORT_INFO, "watching",
+               FIELD_TEXT("resource", run_kind_name(w->kind)->plural),
+               FIELD_TEXT("namespace", w->namespace ? w->namespace : "all"));
+    w->told = true;
     controller_on_synced(w->program->controller, w->kind, w->scope, moment_now());
 }
 
 static void on_watch_absent(void *arg)
 {
     struct watch *w = arg;
+
+    w->told = false;
     controller_on_absent(w->program->controller, w->kind, w->scope);
 }
 
@@ -309,11 +323,6 @@ static void on_flux_absent(void *arg)
     flux_watch_on_absent(w->program->flux, w->scope);
 }
 
-static bool flux_is_suspended(void *arg, struct str kind, struct str namespace, struct str name)
-{
-    return flux_watch_is_suspended(arg, kind, namespace, name);
-}
-
 static void flux_wake_at(void *arg, int64_t mono_ms)
 {
     wake_at(((struct program *)arg)->flux_event, mono_ms);
@@ -353,6 +362,7 @@ static bool watch_start(struct program *p, const struct watch *what, const char 
     *w = *what;
     w->program = p;
     w->scope = (unsigned)p->n_watches;
+    w->namespace = namespace;
     callbacks.arg = w;
     w->watch = k8s_watch_new(p->k8s, &options, &callbacks);
     if (!w->watch)
@@ -387,6 +397,17 @@ static bool watches_start(struct program *p)
             return false;
     }
     return true;
+}
+
+/* What GET /runs shows. */
+static char *runs_piece_now(void *arg, uint64_t *position, bool *ret_last)
+{
+    struct program *p = arg;
+
+    if (p->controller)
+        return controller_list(p->controller, position, moment_now(), ret_last);
+    *ret_last = true;
+    return strdup("{\"waiting\":[],\"finished\":[]}\n");
 }
 
 /* ---- readiness ---- */
@@ -472,6 +493,7 @@ static void on_stop_signal(evutil_socket_t number, short what, void *arg)
     p->stopping = true;
     REPORT(&p->reporter, REPORT_INFO, "stopping", FIELD_INT("signal", number));
     http_server_stop_accepting(p->server);
+    wait_shutdown(p->wait);
     event_add(p->shutdown_event,
               &(struct timeval){.tv_sec = SHUTDOWN_MS / 1000, .tv_usec = SHUTDOWN_MS % 1000 * 1000});
 }
@@ -572,9 +594,19 @@ static int http_init(struct program *p)
     http_server_set_auth(p->server, p->auth);
     p->events = events_new(p->server, wall_ms, &p->reporter);
     p->health = health_new(p->server);
-    if (!p->events || !p->health || !health_add(p->health, "store", true, store_part, p))
+    p->wait = wait_new(p->server, p->base, moment_now);
+    p->runs = runs_new(p->server, p->base, runs_piece_now, p);
+    if (!p->events || !p->health || !p->wait || !p->runs ||
+        !health_add(p->health, "store", true, store_part, p))
         return config_error("out of memory");
     return 0;
+}
+
+static int http_check(struct program *p)
+{
+    char err[HTTP_ERROR];
+
+    return http_config_check(&p->config.http, err) ? 0 : config_error(err);
 }
 
 static int store_init(struct program *p)
@@ -588,8 +620,10 @@ static int store_init(struct program *p)
     p->store_event = event_new(p->base, store_fd(p->store), EV_READ | EV_PERSIST, on_store, p);
     if (!p->waiters || !p->store_event || event_add(p->store_event, NULL) != 0)
         return config_error("out of memory");
-    if (p->events)
+    if (p->events) {
         events_set_store(p->events, p->store);
+        wait_set_store(p->wait, p->store, p->waiters);
+    }
     return 0;
 }
 
@@ -613,7 +647,6 @@ static int k8s_init(struct program *p)
         p->flux = flux_watch_new(p->store, &flux_io, &p->reporter);
         if (!p->flux || !health_add(p->health, "fluxObjects", false, flux_part, p))
             return config_error("out of memory");
-        store_set_suspended(p->store, flux_is_suspended, p->flux);
     }
     if (!watches_start(p) || !health_add(p->health, "runs", false, runs_part, p))
         return config_error("out of memory");
@@ -628,6 +661,8 @@ static void program_free(struct program *p)
     k8s_client_free(p->k8s);
     if (p->store_event)
         event_free(p->store_event);
+    runs_free(p->runs);
+    wait_free(p->wait);
     controller_free(p->controller);
     waiters_free(p->waiters);
     store_close(p->store);
@@ -670,8 +705,11 @@ static int serve(struct program *p)
     if (!events_init(p))
         return config_error("the event loop could not be set up");
     /* The socket first: a client that comes while the store opens waits instead of being refused. A check binds
-     * nothing, so that it can be made beside a server that runs. */
-    if ((status = auth_init(p)) != 0 || (!p->config.main.check && (status = http_init(p)) != 0))
+     * nothing: the port may be in use by the server that is to be replaced. */
+    if ((status = auth_init(p)) != 0)
+        return status;
+    status = p->config.main.check ? http_check(p) : http_init(p);
+    if (status != 0)
         return status;
     if ((status = store_init(p)) != 0 || (status = k8s_init(p)) != 0)
         return status;

@@ -79,6 +79,7 @@ static void on_ours(struct controller *c, struct run *run, uint32_t scope, const
     }
     t->scope = scope;
     t->epoch = epoch;
+    t->unseen = false;
     if (run_version_older(run->resource_version, t->run.resource_version)) {
         run_release(run);
         on_older(t, listing);
@@ -137,14 +138,28 @@ void controller_on_object(struct controller *c, enum run_kind kind, unsigned sco
     controller_rearm(c);
 }
 
-/* Drops what the scope has, or only what its last listing did not show. */
+/* The collection is not served or may not be read. The object may come back unchanged, so one with a request under way
+ * is kept until the reply: a second request beside it would be decided without knowing of the first. */
+static void lose_sight(struct tracked *t)
+{
+    if (t->token)
+        t->unseen = true;
+    else
+        runs_drop(t);
+}
+
+/* Loses what the scope has, or drops only what its last listing did not show. */
 static void sweep(struct controller *c, enum run_kind kind, unsigned scope, bool all)
 {
     const struct scope *s = scope_at(c, kind, scope);
 
     for (uint32_t slot = 0; s && slot < c->n_slots; slot++) {
         struct tracked *t = c->slots[slot];
-        if (t && t->run.kind == kind && t->scope == scope && (all || t->epoch != s->epoch))
+        if (!t || t->run.kind != kind || t->scope != scope)
+            continue;
+        if (all)
+            lose_sight(t);
+        else if (t->epoch != s->epoch)
             runs_drop(t);
     }
 }
@@ -190,6 +205,7 @@ static void run_due(struct controller *c)
         deadline_move(t, INT64_MAX);
         tracked_reconsider(t);
     }
+    outage_try(c);
 }
 
 void controller_tick(struct controller *c, struct moment now)
@@ -245,6 +261,7 @@ void controller_free(struct controller *c)
     if (!c)
         return;
     runs_free_all(c);
+    list_free(c);
     for (int kind = 0; kind < RUN_KINDS; kind++)
         free(c->scopes[kind]);
     free(c);

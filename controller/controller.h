@@ -74,6 +74,13 @@ void controller_tick(struct controller *c, struct moment now);
  * waiters of Runs whose time has come, so that they are asked in this turn. */
 void controller_set_moment(struct controller *c, struct moment now);
 
+/* What GET /runs shows, as JSON text in pieces, so that no call takes long: every Run that is being waited for, with its
+ * question, age and explanation, and the last CONTROLLER_FINISHED that ended here, oldest first. *position is 0 for the
+ * first piece and is moved on; *ret_last says that this piece is the last one. Runs that come, go or end between two
+ * pieces may be shown or not, but each at most once in a list. The caller frees with free(). NULL when out of memory. */
+#define CONTROLLER_FINISHED 100
+char *controller_list(struct controller *c, uint64_t *position, struct moment now, bool *ret_last);
+
 struct controller_stats {
     uint64_t waiting;
     uint64_t in_flight;

@@ -7,7 +7,9 @@
 #define BACKOFF_FIRST_MS   800 /* client-go's reflector: 0.8 s, doubled up to 30 s */
 #define BACKOFF_MOST_MS    30000
 #define PARKED_MS          30000  /* between tries of a write that the API server refuses: two a minute */
-#define CONFLICTS_MOST     5      /* 409 in a row before backing off */
+#define CONFLICTS_MOST     5      /* 409 in a row that are answered at once */
+#define CONFLICT_MS        700    /* between two tries after that */
+#define PROBE_MS           700    /* between two tries while nothing can be written */
 #define EXPLAIN_RUN_MS     10000  /* between two explanations of one Run */
 #define EXPLAIN_ALL_MS     200    /* between two explanations of any */
 #define REPORT_INTERVAL_MS 300000 /* between two reports that permissions are missing */
@@ -33,18 +35,23 @@ struct tracked {
     uint32_t slot;
     uint32_t epoch; /* the listing that showed it last */
     uint32_t scope;
-    bool taken;        /* the watch showed another version while the request was under way */
-    uint8_t request;   /* enum request */
-    uint8_t doing;     /* enum action_kind of the PATCH under way, or last tried */
-    uint8_t failures;  /* in a row */
-    uint8_t conflicts; /* in a row */
-    uint32_t attempt;  /* retries_done when `doing` was tried */
-    bool owed;         /* something was or may have been decided and is not written */
-    bool has_turn;     /* explain_mono_ms is a turn among all Runs, not the end of its own pause */
-    bool must_get;     /* what the API has is not known */
-    bool unsure;       /* the last PATCH got no answer: it may have been applied */
+    uint64_t failed_at; /* n_written + 1 at the last failure since its own last write; 0: none */
+    bool taken;         /* the watch showed another version while the request was under way */
+    uint8_t request;    /* enum request */
+    uint8_t doing;      /* enum action_kind of the PATCH under way, or last tried */
+    uint8_t failures;   /* in a row */
+    uint8_t conflicts;  /* in a row */
+    uint32_t attempt;   /* retries_done when `doing` was tried */
+    bool owed;          /* something was or may have been decided and is not written */
+    bool has_turn;      /* explain_mono_ms is a turn among all Runs, not the end of its own pause */
+    bool must_get;      /* what the API has is not known */
+    bool unsure;        /* the last PATCH got no answer: it may have been applied */
+    bool held;          /* waits for the end of an outage, or for its turn to try */
+    bool probing;       /* its turn */
     bool ended;
     bool parked;
+    bool
+        unseen; /* its collection cannot be read: dropped with the reply, unless a list shows it again before */
 };
 
 struct scope {
@@ -79,8 +86,15 @@ struct controller {
     int64_t next_explain_mono_ms;
     int64_t hold_mono_ms;      /* 429: no request before */
     int64_t forbidden_mono_ms; /* last report of a 403; INT64_MIN: none */
-    bool poked; /* a waiter was marked since the last waiters_run: the loop must turn once more */
+    bool failing;              /* an outage: see outage.c */
+    uint32_t n_held;
+    uint32_t last_try;     /* the slot that had the last turn */
+    int64_t tried_mono_ms; /* last failure or try of the outage */
+    uint64_t n_written;    /* PATCHes that were accepted */
+    bool poked;            /* a waiter was marked since the last waiters_run: the loop must turn once more */
     struct controller_stats stats;
+    char *finished[CONTROLLER_FINISHED]; /* JSON; a ring: the oldest is at n_finished % CONTROLLER_FINISHED */
+    uint64_t n_finished;
 };
 
 /* ---- runs.c: the table ---- */
@@ -112,6 +126,27 @@ void flight_reply(struct tracked *t, int status, int64_t retry_after_ms, struct 
 
 /* Announces the transition of a PATCH that got no answer, when t's state shows that it was applied. */
 void flight_settle(struct tracked *t);
+
+/* ---- outage.c: when nothing can be written ---- */
+
+/* Whether t may send now. False: it is held, and owed a decision. */
+bool outage_lets(struct tracked *t);
+/* t's request got a 5xx or no answer. False: t's own affair, others were written meanwhile; the caller has it back off.
+ * True: t is held. */
+bool outage_begins(struct tracked *t);
+/* A write was answered in earnest. May drop any Run that is held. */
+void outage_ends(struct controller *c);
+/* When the next Run may try; INT64_MAX: nobody waits for that. */
+int64_t outage_next(const struct controller *c);
+/* Lets the next one try, when it is time. */
+void outage_try(struct controller *c);
+void outage_unhold(struct tracked *t);
+
+/* ---- list.c: what GET /runs shows ---- */
+
+/* t has ended with `doing`. written: the object as the API has it. */
+void list_finished(struct tracked *t, const struct run *written);
+void list_free(struct controller *c);
 
 /* ---- tracked.c: one Run ---- */
 

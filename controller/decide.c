@@ -3,13 +3,13 @@
  * Every combination has its cell, so there is no path beside the table: retry, cancel and timeout are rows.
  * The rules behind the order of findings:
  * - Cancel wins over everything that is not already written: there is no un-cancel, and Tekton counts a child
- * as cancelled only by its reason.
+ *   as cancelled only by its reason.
  * - A stored decision whose effective time is not after the deadline wins over an expiry that was noticed
- * late. A later one does not: had the process been up, the timeout would have been written first.
+ *   late. A later one does not: had the process been up, the timeout would have been written first.
  * - Superseded and ambiguous are not retried: no repetition of an attempt can mend them. A retry is consumed
- * by a failure or a timeout.
+ *   by a failure or a timeout.
  * - Terminal is sticky: what the API has as True or False is never written to again, whatever else is true.
- * knative's generated reconcilers lose this when the generation changes.
+ *   knative's generated reconcilers lose this when the generation changes.
  */
 #include "controller/decide_priv.h"
 
@@ -17,7 +17,7 @@
 
 /* clang-format off */
 static const enum action_kind table[N_FINDINGS][N_RUN_PHASES] = {
-    /*                    new                new, spare            waiting            waiting, spare */
+    /*                    new                new, spare            waiting            waiting, spare        done           deleting */
     [FOUND_CANCELLED]  = {ACTION_CANCEL,     ACTION_CANCEL,        ACTION_CANCEL,     ACTION_CANCEL,        ACTION_FORGET, ACTION_FORGET},
     [FOUND_FAULT]      = {ACTION_REJECT,     ACTION_REJECT,        ACTION_REJECT,     ACTION_REJECT,        ACTION_FORGET, ACTION_FORGET},
     [FOUND_UNASKED]    = {NO,                NO,                   NO,                NO,                   ACTION_FORGET, ACTION_FORGET},
@@ -163,9 +163,12 @@ enum finding find(const struct run *r, const struct verdict *v, struct moment no
     return find_verdict(v->state);
 }
 
-/* The next attempt begins after all that this one has seen: no record received so far may end it. */
-static int64_t next_attempt(const struct verdict *v, int64_t now_ms)
+/* The next attempt begins after all that this one has seen: no record received so far may end it. It also begins after
+ * this one did, where the wall clock has stepped back: two attempts with one begin could not be told apart. */
+static int64_t next_attempt(const struct run *r, const struct verdict *v, int64_t now_ms)
 {
+    if (r->start_ms != RUN_NO_TIME && now_ms <= r->start_ms)
+        now_ms = r->start_ms + 1;
     for (size_t i = 0; v && i < v->n_objects; i++)
         if (v->objects[i].reported && v->objects[i].received_ms >= now_ms)
             now_ms = v->objects[i].received_ms + 1;
@@ -180,6 +183,6 @@ struct action decide(const struct run *r, const struct verdict *v, struct moment
     if (a.start_ms == RUN_NO_TIME)
         a.start_ms = r->created_ms > now.wall_ms ? r->created_ms : now.wall_ms;
     a.completion_ms = now.wall_ms > a.start_ms ? now.wall_ms : a.start_ms;
-    a.next_ms = next_attempt(v, a.completion_ms);
+    a.next_ms = next_attempt(r, v, a.completion_ms);
     return a;
 }

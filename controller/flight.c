@@ -7,10 +7,10 @@
  * status  means                                          then
  * 2xx     written; the body is the object                its state is taken over, a Kubernetes Event tells
  * 404     the object is gone                             forgotten, silently
- * 409     it has changed, or is another of that name     read, decided again; after 5 in a row a pause
- * 429     too many requests                              a pause for all writes, as long as was asked for
+ * 409     it has changed, or is another of that name     read, decided again; after 5 in a row, in pauses
+ * 429     too many requests                              a pause for all, as long as was asked for
  * 401 403 not allowed                                    a report per interval, backoff up to 30 s
- * 0 5xx   no answer, or a broken webhook                 0.8 s doubled to 30 s, for ever
+ * 0 5xx   no answer, or a broken webhook                 one Run tries, all others wait (outage.c)
  * others  refused: schema, webhook                       parked: reported once, tried twice a minute
  */
 #include "controller/controller_priv.h"
@@ -64,7 +64,7 @@ static bool may_send(struct tracked *t)
     int64_t from = latest(t->not_before_mono_ms, t->c->hold_mono_ms);
 
     if (t->c->now.mono_ms >= from)
-        return true;
+        return outage_lets(t);
     t->not_before_mono_ms = from;
     t->owed = true;
     tracked_schedule(t);
@@ -76,6 +76,8 @@ static void begin(struct tracked *t, enum request request, uint64_t token)
     t->token = token;
     t->request = (uint8_t)request;
     t->taken = false;
+    t->probing = false;
+    outage_unhold(t);
     t->owed = request == REQUEST_GET;
     t->c->stats.in_flight++;
     tracked_schedule(t);
@@ -159,8 +161,10 @@ static void announce(struct tracked *t, const struct run *written)
         return;
     const struct run_event e = {written->reason, written->message, !normal, t->c->now.wall_ms, unique(t->c)};
     create_event(t, written, &e);
-    if (action_is_final(kind))
+    if (action_is_final(kind)) {
         t->c->stats.finished++;
+        list_finished(t, written);
+    }
     if (kind == ACTION_REJECT)
         t->c->stats.rejected++;
     report_run(t, REPORT_INFO,
@@ -206,8 +210,10 @@ static void on_written(struct tracked *t, struct str body)
     struct run written;
 
     t->failures = 0;
+    t->failed_at = 0;
     t->conflicts = 0;
     t->parked = false;
+    t->c->n_written++;
     enum run_parsed parsed = parse_reply(t, body, &written);
     bool readable = parsed == RUN_OURS && str_eq(written.uid, t->run.uid);
     if (!readable) {
@@ -277,12 +283,12 @@ static void on_conflict(struct tracked *t)
 {
     t->c->stats.conflicts++;
     t->must_get = true;
-    if (++t->conflicts < CONFLICTS_MOST) {
+    if (t->conflicts + 1 < CONFLICTS_MOST) {
+        t->conflicts++;
         flight_get(t);
         return;
     }
-    t->conflicts = 0;
-    pause_after_failure(t);
+    pause_for(t, CONFLICT_MS);
 }
 
 static void on_forbidden(struct tracked *t, int status, struct str why)
@@ -318,13 +324,24 @@ static void on_refused(struct tracked *t, int status, struct str why)
     pause_for(t, PARKED_MS);
 }
 
+static void on_unanswered(struct tracked *t, int64_t retry_after_ms)
+{
+    if (retry_after_ms > 0)
+        pause_for(t, retry_after_ms);
+    else if (!outage_begins(t))
+        pause_after_failure(t);
+}
+
 static void on_busy(struct tracked *t, int64_t retry_after_ms)
 {
     struct controller *c = t->c;
 
-    if (retry_after_ms > 0)
+    if (retry_after_ms > 0) {
         c->hold_mono_ms = latest(c->hold_mono_ms, c->now.mono_ms + retry_after_ms);
-    pause_after_failure(t);
+        pause_for(t, retry_after_ms);
+    } else {
+        on_unanswered(t, retry_after_ms);
+    }
 }
 
 /* Everything but success. May drop t. */
@@ -345,9 +362,7 @@ static void on_failed(struct tracked *t, bool patch, int status, int64_t retry_a
         on_forbidden(t, status, text_str(&why));
     } else if (status == 0 || status >= 500) {
         t->unsure = t->unsure || patch;
-        pause_after_failure(t);
-        if (retry_after_ms > 0)
-            pause_for(t, retry_after_ms);
+        on_unanswered(t, retry_after_ms);
         if (t->taken)
             tracked_settle(t);
     } else {
@@ -358,11 +373,15 @@ static void on_failed(struct tracked *t, bool patch, int status, int64_t retry_a
 void flight_reply(struct tracked *t, int status, int64_t retry_after_ms, struct str body)
 {
     bool patch = t->request == REQUEST_PATCH;
+    struct controller *c = t->c;
+    bool answered = (status >= 200 && status < 300) || status == 400 || status == 404 || status == 422;
 
     t->token = 0;
     t->request = REQUEST_NONE;
-    t->c->stats.in_flight--;
-    if (status == 404)
+    c->stats.in_flight--;
+    /* What follows a read needs no turn of its own. */
+    t->probing = c->failing && (status == 409 || (!patch && answered));
+    if (status == 404 || t->unseen)
         runs_drop(t);
     else if (status < 200 || status >= 300)
         on_failed(t, patch, status, retry_after_ms, body);
@@ -370,4 +389,6 @@ void flight_reply(struct tracked *t, int status, int64_t retry_after_ms, struct 
         on_written(t, body);
     else
         on_read(t, body);
+    if (patch && answered)
+        outage_ends(c);
 }

@@ -119,6 +119,7 @@ void runs_drop(struct tracked *t)
     if (t->waiter)
         waiter_drop(t->waiter);
     deadline_remove(t);
+    outage_unhold(t);
     c->slots[t->slot] = NULL;
     c->free_slots[c->n_free++] = t->slot;
     c->n_tracked--;

@@ -229,7 +229,7 @@ uint64_t say_digest(const struct verdict *v)
     return digest ? digest : 1;
 }
 
-static const char *verdict_word(enum action_kind ending)
+const char *say_verdict(enum action_kind ending)
 {
     switch (ending) {
     case ACTION_SUCCEED: return "succeeded";
@@ -290,7 +290,7 @@ void say_results(const struct run *r, const struct action *a, const struct verdi
     struct text t;
 
     *ret = (struct results){0};
-    RESULT(verdict, str_of(verdict_word(ending)));
+    RESULT(verdict, str_of(say_verdict(ending)));
     RESULT(revision, r->revision);
     if (by_record && v && v->decider) {
         if (ending != ACTION_SUPERSEDE && v->decider->revision.len)

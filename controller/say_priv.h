@@ -10,6 +10,8 @@
 const char *say_reason(const struct run *r, enum action_kind kind);
 /* "True", "False" or "Unknown". */
 const char *say_status(enum action_kind kind);
+/* The result `verdict` of an ending: "succeeded", "failed", ..., of constant memory. */
+const char *say_verdict(enum action_kind ending);
 /* The condition's message. v may be NULL for a cancel and a rejection. */
 void say_message(const struct run *r, const struct action *a, const struct verdict *v, struct text *out);
 

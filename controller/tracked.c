@@ -22,6 +22,8 @@ void controller_rearm(struct controller *c)
 {
     int64_t at = c->poked ? c->now.mono_ms : deadline_first(c);
 
+    if (outage_next(c) < at)
+        at = outage_next(c);
     if (at == c->armed_mono_ms)
         return;
     c->armed_mono_ms = at;
@@ -177,11 +179,12 @@ static void tracked_ask(struct tracked *t)
 static void tracked_take(struct tracked *t, struct run *run)
 {
     struct run *old = &t->run;
+    bool same_attempt = run->retries_done == old->retries_done;
 
     if (run->start_ms == RUN_NO_TIME ||
-        (old->start_ms != RUN_NO_TIME && run_same_second(run->start_ms, old->start_ms)))
+        (same_attempt && old->start_ms != RUN_NO_TIME && run_same_second(run->start_ms, old->start_ms)))
         run->start_ms = old->start_ms;
-    if (run->start_ms == old->start_ms && run->timeout_ms == old->timeout_ms)
+    if (same_attempt && run->start_ms == old->start_ms && run->timeout_ms == old->timeout_ms)
         run->deadline_mono_ms = old->deadline_mono_ms;
     else
         run_anchor(run, t->c->now);

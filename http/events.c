@@ -38,12 +38,21 @@ static void reply_failed(struct events *e, uint64_t id, enum store_status status
     http_reply_error(e->server, id, 503, "%s", why);
 }
 
+static void note_queued(struct events *e)
+{
+    struct store_stats stats;
+
+    store_get_stats(e->store, &stats);
+    http_server_set_queued(e->server, stats.queued_bytes);
+}
+
 /* The commit returned, or failed. token: the request's id. */
 static void on_stored(void *arg, uint64_t token, enum store_status status, uint64_t seq)
 {
     struct events *e = arg;
     char body[64];
 
+    note_queued(e);
     if (status != STORE_OK) {
         reply_failed(e, token, status);
         return;
@@ -61,15 +70,17 @@ static void on_post(void *arg, struct http_request *r)
     struct str body = http_request_body(r);
     char err[EVENT_ERROR];
 
-    if (events_not_ready(e, r))
+    if (!http_without_params(e->server, r) || events_not_ready(e, r))
         return;
     struct flux_event *event = event_from_json(body, err);
     if (!event) {
+        REPORT(e->reporter, REPORT_INFO, "event refused", FIELD_TEXT("error", err));
         http_reply_error(e->server, id, str_eq(str_of(err), STR("out of memory")) ? 503 : 400, "%s", err);
         return;
     }
     enum store_status status =
         store_append(e->store, event, body, VIA_WEBHOOK, e->now_ms(), on_stored, e, id);
+    note_queued(e);
     if (status != STORE_OK)
         reply_failed(e, id, status);
     event_json_free(event);
@@ -91,7 +102,7 @@ static bool on_one(void *arg, const struct record *r)
         reply.type = "application/octet-stream";
         reply.body = r->body_first;
         http_reply(one->events->server, one->id, &reply);
-    } else if (event_record_to_json(r, &out)) {
+    } else if (event_record_to_json(r, &out) && json_out_put(&out, '\n')) {
         reply.body = (struct str){out.at, out.len};
         http_reply(one->events->server, one->id, &reply);
     } else {
@@ -106,18 +117,11 @@ static void on_get_one(void *arg, struct http_request *r)
     struct events *e = arg;
     uint64_t id = http_request_id(r);
     struct one one = {.events = e, .id = id, .raw = http_accepts(r, "application/octet-stream")};
-    const struct http_param *params;
-    size_t n;
     uint64_t seq;
-    char err[HTTP_ERROR];
 
-    if (events_not_ready(e, r))
+    if (!http_without_params(e->server, r) || events_not_ready(e, r))
         return;
-    if (!http_request_params(r, &params, &n, err))
-        http_reply_error(e->server, id, 400, "%s", err);
-    else if (n > 0)
-        http_reply_error(e->server, id, 400, "this path takes no query parameters");
-    else if (!str_to_u64(http_request_segment(r), &seq))
+    if (!str_to_u64(http_request_segment(r), &seq))
         http_reply_error(e->server, id, 400, "the id of an event is a number");
     else if (!store_get(e->store, seq, on_one, &one))
         http_reply_error(e->server, id, 404, "there is no event with this id");

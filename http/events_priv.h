@@ -3,6 +3,7 @@
 #define FES_HTTP_EVENTS_PRIV_H
 
 #include "http/events.h"
+#include "store/event_json.h"
 
 #include <sys/queue.h>
 
@@ -28,6 +29,9 @@ struct events {
 
 /* Answers 503 and returns true while there is no store. */
 bool events_not_ready(struct events *e, struct http_request *r);
+
+/* Appends one byte; false when out of memory. */
+bool json_out_put(struct json_out *out, char c);
 
 /* The handler of GET /events. arg: struct events. */
 void list_serve(void *arg, struct http_request *r);

@@ -18,6 +18,7 @@
  */
 #include "http/guard_priv.h"
 
+#include "http/gone_priv.h"
 #include "http/head_priv.h"
 #include "http/reply_priv.h"
 
@@ -57,6 +58,8 @@ struct guard {
     unsigned framed;
     bool replying;
     bool is_idle;
+    struct gone *gone; /* NULL: nobody wants to know */
+    struct guard_watch watch;
     int status; /* of the refusal */
     const char *why;
     TAILQ_ENTRY(guard) link;
@@ -78,6 +81,7 @@ struct guard_set {
     size_t n_idle;
     size_t n_replying;
     uint64_t bodies;
+    uint64_t queued; /* bodies that others hold and that count too */
 };
 
 static struct timeval timeval_of(int64_t ms)
@@ -183,7 +187,7 @@ static size_t on_body(struct guard *g, size_t n)
         head_init(&g->head);
         g->phase = PHASE_HEAD;
         g->framed++;
-    } else if (g->set->bodies > g->set->limits.bodies) {
+    } else if (g->set->bodies + g->set->queued > g->set->limits.bodies) {
         refuse(g, 503, "too many requests are being received: try again");
     }
     return take;
@@ -250,6 +254,10 @@ static void on_evhttp_close(struct evhttp_connection *evcon, void *arg)
     TAILQ_REMOVE(&set->all, g, link);
     set->n--;
     event_free(g->turn);
+    if (g->gone) {
+        gone_free(g->gone);
+        set->hooks.on_gone(set->hooks.arg, &g->watch);
+    }
     free(g);
     set->hooks.on_room(set->hooks.arg);
 }
@@ -426,6 +434,11 @@ static void on_trim(evutil_socket_t fd, short what, void *arg)
         close_connection(TAILQ_FIRST(&set->idle));
 }
 
+void guard_set_queued(struct guard_set *set, uint64_t bytes)
+{
+    set->queued = bytes;
+}
+
 void guard_close_idle(struct guard_set *set)
 {
     while (!TAILQ_EMPTY(&set->idle))
@@ -485,8 +498,23 @@ struct guard *guard_of(const struct guard_set *set, struct evhttp_connection *ev
     return fd >= 0 && (size_t)fd < set->by_fd_len ? set->by_fd[fd] : NULL;
 }
 
+static void on_client_gone(void *arg)
+{
+    close_connection(arg);
+}
+
+bool guard_watch_client(struct guard *g, const struct guard_watch *watch)
+{
+    g->watch = *watch;
+    if (!g->gone)
+        g->gone = gone_new(g->set->base, g->fd, on_client_gone, g);
+    return g->gone != NULL;
+}
+
 void guard_reply_begun(struct guard *g)
 {
+    gone_free(g->gone);
+    g->gone = NULL;
     g->set->n_replying += !g->replying;
     g->replying = true;
 }

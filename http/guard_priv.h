@@ -24,11 +24,19 @@ struct guard_limits {
                           answer */
 };
 
+/* Whom to tell when the client of a request goes away. */
+struct guard_watch {
+    uint64_t id; /* of the request */
+    void (*on_gone)(void *arg, uint64_t id);
+    void *arg;
+};
+
 /* Called from the loop; must not free connections. */
 struct guard_hooks {
     void (*on_full)(void *arg); /* accept no more until on_room */
     void (*on_room)(void *arg); /* a connection ended */
     void (*on_refused)(void *arg, int status, const char *why);
+    void (*on_gone)(void *arg, const struct guard_watch *watch); /* the connection ends now */
     void *arg;
 };
 
@@ -44,12 +52,17 @@ bool guard_prepare(struct guard_set *set);
 size_t guard_connections(const struct guard_set *set);
 /* Replies that were begun and are not yet written out. */
 size_t guard_replying(const struct guard_set *set);
+/* Bytes of bodies that were taken over and are held elsewhere: they count like unfinished ones. */
+void guard_set_queued(struct guard_set *set, uint64_t bytes);
 /* Ends the connections that wait for a next request. */
 void guard_close_idle(struct guard_set *set);
 
 /* NULL when the connection has none any more. */
 struct guard *guard_of(const struct guard_set *set, struct evhttp_connection *evcon);
 void guard_reply_begun(struct guard *g);
+/* Until guard_reply_begun: hooks.on_gone is called when the connection ends, and the connection is ended when its
+ * client has gone. One request at a time. False when out of memory. */
+bool guard_watch_client(struct guard *g, const struct guard_watch *watch);
 /* Call when evhttp has written out the answer to the request that it works on. */
 void guard_reply_done(struct guard *g);
 

@@ -272,6 +272,8 @@ static void on_end(struct head *h)
     h->verdict = HEAD_DONE;
     if (h->http11 && !h->has_host)
         refuse(h, 400, "the Host is missing");
+    else if (has_body && !h->has_length && h->method != METHOD_POST)
+        refuse(h, 405, "this method is not served here");
     else if (has_body && !h->has_length)
         refuse(h, 411, "send a Content-Length");
     else if (!has_body && h->body_bytes > 0)

@@ -6,6 +6,7 @@
 #include "http/health.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define HEALTH_MAX_PARTS 8
@@ -28,6 +29,8 @@ static void on_alive(void *arg, struct http_request *r)
     struct health *h = arg;
     struct http_reply reply = {.status = 200, .body = STR("{\"status\":\"ok\"}\n")};
 
+    if (!http_without_params(h->server, r))
+        return;
     http_reply(h->server, http_request_id(r), &reply);
 }
 
@@ -43,6 +46,9 @@ static void on_ready(void *arg, struct http_request *r)
 {
     struct health *h = arg;
     struct http_reply reply = {.status = 200};
+
+    if (!http_without_params(h->server, r))
+        return;
     json_t *parts = json_object();
     bool failed = !parts;
 
@@ -54,7 +60,10 @@ static void on_ready(void *arg, struct http_request *r)
         /* json_object_set_new takes NULL too, and fails */
         failed |= json_object_set_new(parts, h->parts[i].name, part_json(ready, why)) != 0;
     }
-    char *text = failed ? NULL : json_dumps(parts, JSON_COMPACT);
+    char *json = failed ? NULL : json_dumps(parts, JSON_COMPACT);
+    char *text = NULL;
+    if (json && asprintf(&text, "%s\n", json) < 0)
+        text = NULL;
     if (text) {
         reply.body = str_of(text);
         reply.retry_after_s = reply.status == 503 ? HTTP_RETRY_AFTER : 0;
@@ -63,6 +72,7 @@ static void on_ready(void *arg, struct http_request *r)
         http_reply_error(h->server, http_request_id(r), 503, "out of memory");
     }
     free(text);
+    free(json);
     json_decref(parts);
 }
 

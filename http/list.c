@@ -51,7 +51,7 @@ static void list_free(struct list *l)
     free(l);
 }
 
-static bool put(struct json_out *out, char c)
+bool json_out_put(struct json_out *out, char c)
 {
     if (out->len == out->cap) {
         size_t cap = out->cap ? out->cap * 2 : 4096;
@@ -69,7 +69,7 @@ static bool write_record(struct list *l, const struct record *r)
 {
     size_t before = l->out.len;
 
-    if (!put(&l->out, l->n ? ',' : '[') || !event_record_to_json(r, &l->out)) {
+    if (!json_out_put(&l->out, l->n ? ',' : '[') || !event_record_to_json(r, &l->out)) {
         l->no_memory = true;
         return false;
     }
@@ -113,8 +113,8 @@ static void finish(struct list *l)
     const char *link = NULL;
 
     if (l->n == 0)
-        l->no_memory |= !put(&l->out, '[');
-    l->no_memory |= !put(&l->out, ']') || !put(&l->out, '\n');
+        l->no_memory |= !json_out_put(&l->out, '[');
+    l->no_memory |= !json_out_put(&l->out, ']') || !json_out_put(&l->out, '\n');
     if (l->is_full) {
         evbuffer_add_printf(l->link, "after=%llu>; rel=\"next\"", (unsigned long long)l->last);
         l->no_memory |= evbuffer_add(l->link, "", 1) != 0;
@@ -141,10 +141,13 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
     l->interrupted = false;
     uint64_t more = store_scan(l->events->store, l->position, filter_descending(l->filter), LIST_TURN_RECORDS,
                                on_record, l);
-    if (l->is_full || l->no_memory || (more == 0 && !l->interrupted))
+    if (l->is_full || l->no_memory || (more == 0 && !l->interrupted)) {
         finish(l);
-    else
-        (void)event_add(l->turn, &next_turn);
+        return;
+    }
+    if (!l->interrupted)
+        l->position = more; /* also behind what could not be shown */
+    (void)event_add(l->turn, &next_turn);
 }
 
 /* "</events?kind=x&": the same query, but for `after`. A relative reference, so that proxies may be in

@@ -82,6 +82,29 @@ static int set_option(int fd, int level, int name, int value)
     return setsockopt(fd, level, name, &value, sizeof value);
 }
 
+static bool read_address(const char *address, struct target *t, struct text *err)
+{
+    text_add(err, STR("--listen "));
+    text_add_clean(err, str_of(address));
+    if (parse(str_of(address), t))
+        return true;
+    text_add(err, STR(": write it as :8080, 0.0.0.0:8080 or [::]:8080, with a numeric address"));
+    return false;
+}
+
+bool http_config_check(const struct http_config *config, char err[static HTTP_ERROR])
+{
+    struct target t;
+    struct text text;
+
+    for (size_t i = 0; i < config->listen.n; i++) {
+        text_init(&text, err, HTTP_ERROR);
+        if (!read_address(config->listen.values[i], &t, &text))
+            return false;
+    }
+    return true;
+}
+
 int listen_on(const char *address, char err[static HTTP_ERROR])
 {
     struct target t;
@@ -89,12 +112,8 @@ int listen_on(const char *address, char err[static HTTP_ERROR])
     int fd = -1;
 
     text_init(&text, err, HTTP_ERROR);
-    text_add(&text, STR("--listen "));
-    text_add_clean(&text, str_of(address));
-    if (!parse(str_of(address), &t)) {
-        text_add(&text, STR(": write it as :8080, 0.0.0.0:8080 or [::]:8080, with a numeric address"));
+    if (!read_address(address, &t, &text))
         return -1;
-    }
     fd = open_socket(&t);
     if (fd < 0)
         goto fail;

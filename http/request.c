@@ -1,9 +1,8 @@
 /* A request as a handler sees it: path, query, headers, body.
  *
  * Invariant: the request line that gets here passed the guard, so the target begins with '/' and is printable
- * ASCII. '+' in a
- * query is a plus: a chart version such as "1.2.3+abc" is written that way by hand, and forms are not served
- * here.
+ * ASCII. '+' in a query is a plus: a chart version such as "1.2.3+abc" is written that way by hand, and forms
+ * are not served here.
  */
 #include "http/server_priv.h"
 

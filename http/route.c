@@ -33,22 +33,34 @@ static bool matches(const char *pattern, struct str path, struct str *ret_segmen
     return true;
 }
 
-static const char *method_name(enum evhttp_cmd_type type)
+/* A route's method, and what it answers. */
+static const struct {
+    const char *method;
+    unsigned commands;
+    const char *allow;
+} methods[] = {
+    {"GET", EVHTTP_REQ_GET | EVHTTP_REQ_HEAD, "GET, HEAD"},
+    {"GET only", EVHTTP_REQ_GET, "GET"},
+    {"POST", EVHTTP_REQ_POST, "POST"},
+};
+#define N_METHODS (sizeof methods / sizeof methods[0])
+
+static size_t method_of(const struct route *route)
 {
-    switch ((unsigned)type) {
-    case EVHTTP_REQ_GET:
-    case EVHTTP_REQ_HEAD: return "GET";
-    case EVHTTP_REQ_POST: return "POST";
-    }
-    return "";
+    size_t i = 0;
+
+    while (i < N_METHODS - 1 && strcmp(methods[i].method, route->method) != 0)
+        i++;
+    return i;
 }
 
 const struct route *routes_find(const struct routes *routes, struct http_request *r)
 {
-    struct str method = str_of(method_name(evhttp_request_get_command(r->req)));
+    unsigned command = evhttp_request_get_command(r->req);
 
     for (size_t i = 0; i < routes->n; i++)
-        if (matches(routes->at[i].path, r->path, &r->segment) && str_eq(method, str_of(routes->at[i].method)))
+        if (matches(routes->at[i].path, r->path, &r->segment) &&
+            (methods[method_of(&routes->at[i])].commands & command) != 0)
             return &routes->at[i];
     return NULL;
 }
@@ -61,7 +73,6 @@ void routes_allowed(const struct routes *routes, struct str path, struct text *a
         const struct route *route = &routes->at[i];
         if (!matches(route->path, path, &segment))
             continue;
-        bool is_get = str_eq(str_of(route->method), STR("GET"));
-        text_addf(allow, "%s%s", allow->len ? ", " : "", is_get ? "GET, HEAD" : route->method);
+        text_addf(allow, "%s%s", allow->len ? ", " : "", methods[method_of(route)].allow);
     }
 }

@@ -194,6 +194,29 @@ static void on_refused(void *arg, int status, const char *why)
                FIELD_TEXT("error", why));
 }
 
+/* A connection ends with a request that is not answered. evhttp frees the request, or has detached it. */
+static void on_gone(void *arg, const struct guard_watch *watch)
+{
+    struct http_server *s = arg;
+    struct evhttp_request *req = pending_take(&s->pending, watch->id);
+
+    if (!req)
+        return;
+    if (!evhttp_request_get_connection(req))
+        evhttp_request_free(req);
+    watch->on_gone(watch->arg, watch->id);
+}
+
+bool http_watch_client(struct http_server *s, uint64_t id, http_on_gone *on_client_gone, void *arg)
+{
+    const struct guard_watch watch = {id, on_client_gone, arg};
+    struct evhttp_request *req = pending_get(&s->pending, id);
+    struct evhttp_connection *evcon = req ? evhttp_request_get_connection(req) : NULL;
+    struct guard *g = evcon ? guard_of(s->guards, evcon) : NULL;
+
+    return g && guard_watch_client(g, &watch);
+}
+
 static struct bufferevent *on_new_connection(struct event_base *base, void *arg)
 {
     struct http_server *s = arg;
@@ -226,9 +249,9 @@ static void send_reply(struct http_server *s, struct evhttp_request *req, const 
         evhttp_request_free(req);
         return;
     }
-    size_t len = reply->body.len;
+    size_t len = reply->text ? evbuffer_get_length(reply->text) : reply->body.len;
     if (evhttp_request_get_command(req) != EVHTTP_REQ_HEAD && len > 0 &&
-        evbuffer_add(out, reply->body.at, len) != 0) {
+        (reply->text ? evbuffer_add_buffer(out, reply->text) : evbuffer_add(out, reply->body.at, len)) != 0) {
         status = 503;
         len = 0;
     }
@@ -287,6 +310,21 @@ void http_reply_error(struct http_server *s, uint64_t id, int status, const char
     int n = vsnprintf(message, sizeof message, format, args);
     va_end(args);
     send_error(s, req, status, n < 0 ? STR("internal error") : str_of(message), NULL);
+}
+
+bool http_without_params(struct http_server *s, struct http_request *r)
+{
+    const struct http_param *params;
+    char err[HTTP_ERROR];
+    size_t n;
+
+    if (!http_request_params(r, &params, &n, err))
+        http_reply_error(s, r->id, 400, "%s", err);
+    else if (n > 0)
+        http_reply_error(s, r->id, 400, "this path takes no query parameters");
+    else
+        return true;
+    return false;
 }
 
 static void no_route(struct http_server *s, const struct http_request *r)
@@ -422,7 +460,7 @@ static bool open_listener(struct http_server *s, const char *address, char err[s
 
 static bool init_http(struct http_server *s, const struct guard_limits *limits)
 {
-    struct guard_hooks hooks = {on_full, on_room, on_refused, s};
+    struct guard_hooks hooks = {on_full, on_room, on_refused, on_gone, s};
 
     s->http = evhttp_new(s->base);
     s->guards = guard_set_new(s->base, limits, &hooks);
@@ -487,6 +525,11 @@ void http_server_stop_accepting(struct http_server *s)
     }
     s->is_accepting = false;
     guard_close_idle(s->guards);
+}
+
+void http_server_set_queued(struct http_server *s, uint64_t bytes)
+{
+    guard_set_queued(s->guards, bytes);
 }
 
 size_t http_server_pending(const struct http_server *s)

@@ -13,6 +13,7 @@
 #include "store/str.h"
 
 struct auth;
+struct evbuffer;
 struct event_base;
 struct http_server;
 struct http_request;
@@ -20,7 +21,7 @@ struct http_request;
 /* Limits, in one place. */
 #define HTTP_MAX_HEAD        (16u << 10)          /* request line and headers */
 #define HTTP_MAX_BODY        (4u << 20)           /* one body; beyond: 413 */
-#define HTTP_MAX_BODIES      (UINT64_C(64) << 20) /* all unfinished bodies; beyond: 503 */
+#define HTTP_MAX_BODIES      (UINT64_C(64) << 20) /* all unfinished and queued bodies; beyond: 503 */
 #define HTTP_MAX_CONNECTIONS 16384                /* or the descriptor limit less 256 */
 #define HTTP_MAX_IDLE        1024 /* idle keep-alive connections; the longest idle is closed first */
 #define HTTP_HEAD_SECONDS    10   /* deadlines, not idle timers */
@@ -34,6 +35,8 @@ struct http_config {
 extern const struct flag http_flags[]; /* fill a struct http_config */
 
 #define HTTP_ERROR 256
+/* Looks at the flags alone, for --check: nothing is bound. False with one line in err. */
+bool http_config_check(const struct http_config *config, char err[static HTTP_ERROR]);
 /* Binds and listens at once, so that clients get 503 and Retry-After while the rest starts. NULL with one
  * line in err that names the address. base, config and reporter outlive the server. */
 struct http_server *http_server_new(struct event_base *base, const struct http_config *config,
@@ -41,6 +44,9 @@ struct http_server *http_server_new(struct event_base *base, const struct http_c
 /* Closes the listeners and the connections that wait for a next request; requests already accepted go on to be
  * answered, and their connections end with the answer. */
 void http_server_stop_accepting(struct http_server *s);
+/* Bytes of bodies that a handler keeps until it answers: they count against HTTP_MAX_BODIES until this says otherwise.
+ */
+void http_server_set_queued(struct http_server *s, uint64_t bytes);
 /* Requests accepted and not yet answered completely. */
 size_t http_server_pending(const struct http_server *s);
 /* Ends what is left and frees; answers given afterwards are the caller's mistake, so close the store, which completes
@@ -51,7 +57,7 @@ const char *http_server_address(const struct http_server *s, size_t i);
 
 /* A handler answers r's id exactly once, before it returns or later. */
 typedef void http_handler(void *arg, struct http_request *r);
-/* method: "GET" (serves HEAD too) or "POST". path: exact, or ending in "/{id}", which matches one more
+/* method: "GET" (serves HEAD too), "GET only" (HEAD is refused: for answers that have to be waited for) or "POST". path: exact, or ending in "/{id}", which matches one more
  * segment. Routes are fixed before the loop runs. A known path with another method is answered 405 with
  * Allow, an unknown path 404. False when out of memory. */
 bool http_route(struct http_server *s, const char *method, const char *path, http_handler *handler,
@@ -79,14 +85,23 @@ struct http_param {
 bool http_request_params(struct http_request *r, const struct http_param **ret, size_t *ret_n,
                          char err[static HTTP_ERROR]);
 
+/* For paths without parameters: true when the query has none; else answers 400. */
+bool http_without_params(struct http_server *s, struct http_request *r);
+
 struct http_reply {
     int status;
-    const char *type;  /* Content-Type; NULL: application/json */
-    struct str body;   /* copied */
-    const char *link;  /* Link header or NULL */
-    int retry_after_s; /* 0: none */
+    const char *type;      /* Content-Type; NULL: application/json */
+    struct str body;       /* copied */
+    struct evbuffer *text; /* instead of body, for long ones: its content is moved out of it; or NULL */
+    const char *link;      /* Link header or NULL */
+    int retry_after_s;     /* 0: none */
 };
 void http_reply(struct http_server *s, uint64_t id, const struct http_reply *reply);
+/* For answers that come much later: calls on_gone when the client goes away before its answer; after that there is
+ * nothing to answer. Fires at most once, from the loop, not after http_reply and not from http_server_free. Call it in
+ * the handler. False when out of memory; the answer is owed all the same. */
+typedef void http_on_gone(void *arg, uint64_t id);
+bool http_watch_client(struct http_server *s, uint64_t id, http_on_gone *on_gone, void *arg);
 /* {"error":"<one line>"}; 503 carries Retry-After. */
 void http_reply_error(struct http_server *s, uint64_t id, int status, const char *format, ...)
     __attribute__((format(printf, 4, 5)));

@@ -1,9 +1,14 @@
 /* Requests to the API server over a pool of warm connections (see client.h).
  *
  * A request waits in one of two queues until the gate is open and a connection is free; the pump takes them
- * from there, the urgent ones first. Connections are opened when the queue needs them, the most recently used
- * one is used first, and those idle for K8S_IDLE_SECONDS are closed by one timer that is armed only while any
- * is idle.
+ * from there, the urgent ones first, and of the others only so many at once that connections are left for
+ * urgent ones to come. Connections are opened when the queue needs them, the most recently used one is used
+ * first, and those idle for K8S_IDLE_SECONDS are closed by one timer that is armed only while any is idle.
+ *
+ * None is kept warm for longer. kube-apiserver closes a connection that has carried a request after 90 idle
+ * seconds, and one that never has after 32, so only requests or a handshake every half minute could keep one;
+ * an idle process makes neither. The first request after a pause pays the handshake (a few milliseconds), the
+ * others of a burst pay it side by side.
  *
  * Invariants: a request is in a queue, or in exactly one slot, until its reply has been given; a reply is
  * given once and from the loop. While the server is down the pump sends one request per turn of the gate.
@@ -23,6 +28,7 @@
 struct request {
     TAILQ_ENTRY(request) entry;
     enum k8s_verb verb;
+    size_t queue; /* URGENT or PATIENT */
     char *path;
     struct str body; /* behind the path */
     k8s_on_reply *on_reply;
@@ -49,6 +55,7 @@ struct k8s_client {
     struct event *sweep;
     struct requests queues[QUEUES];
     size_t n_queued, n_under_way;
+    size_t n_patient; /* of those under way */
     struct slot slots[K8S_MAX_IN_FLIGHT];
     unsigned probes;
     struct k8s_stats stats;
@@ -116,17 +123,18 @@ static void reply(struct request *r, const struct k8s_reply *answer)
     free_request(r);
 }
 
-static struct request *take(struct k8s_client *c)
+/* What may be sent next; NULL: nothing, though some may be queued. */
+static struct request *next_request(const struct k8s_client *c)
 {
-    for (size_t i = 0; i < QUEUES; i++) {
-        struct request *r = TAILQ_FIRST(&c->queues[i]);
-        if (r) {
-            TAILQ_REMOVE(&c->queues[i], r, entry);
-            c->n_queued--;
-            return r;
-        }
-    }
-    return NULL;
+    struct request *r = TAILQ_FIRST(&c->queues[URGENT]);
+
+    return r || c->n_patient >= K8S_MAX_PATIENT ? r : TAILQ_FIRST(&c->queues[PATIENT]);
+}
+
+static void unqueue(struct k8s_client *c, struct request *r)
+{
+    TAILQ_REMOVE(&c->queues[r->queue], r, entry);
+    c->n_queued--;
 }
 
 void k8s_client_free(struct k8s_client *c)
@@ -142,8 +150,11 @@ void k8s_client_free(struct k8s_client *c)
         if (c->slots[i].request)
             reply(c->slots[i].request, &stopped);
     }
-    while ((r = take(c)) != NULL)
-        reply(r, &stopped);
+    for (size_t i = 0; i < QUEUES; i++)
+        while ((r = TAILQ_FIRST(&c->queues[i])) != NULL) {
+            unqueue(c, r);
+            reply(r, &stopped);
+        }
     if (c->pump)
         event_free(c->pump);
     if (c->sweep)
@@ -190,6 +201,11 @@ void k8s_client_note(struct k8s_client *c, const struct k8s_answer *answer)
     if (answer->status == 0) {
         c->stats.failures++;
         k8s_gate_unanswered(c->gate, answer->error);
+        return;
+    }
+    /* A server that starts or stops says so for whatever it is asked: it is as good as down. */
+    if (answer->status == 503 && answer->retry_after_ms < 0) {
+        k8s_gate_unanswered(c->gate, "HTTP status 503");
         return;
     }
     k8s_gate_answered(c->gate);
@@ -275,13 +291,14 @@ static void on_answer(void *arg, const struct k8s_answer *answer)
     s->request = NULL;
     s->used_ms = k8s_now_ms();
     c->n_under_way--;
+    c->n_patient -= r->queue == PATIENT;
     if (c->n_queued)
         event_active(c->pump, 0, 0);
     arm_sweep(c);
     reply(r, &result);
 }
 
-static void send_one(struct k8s_client *c, struct slot *s)
+static void send_one(struct k8s_client *c, struct slot *s, struct request *r)
 {
     static const struct {
         enum evhttp_cmd_type method;
@@ -291,10 +308,11 @@ static void send_one(struct k8s_client *c, struct slot *s)
         [K8S_PATCH] = {EVHTTP_REQ_PATCH, "application/merge-patch+json"},
         [K8S_CREATE] = {EVHTTP_REQ_POST, "application/json"},
     };
-    struct request *r = take(c);
 
+    unqueue(c, r);
     s->request = r;
     c->n_under_way++;
+    c->n_patient += r->queue == PATIENT;
     k8s_connection_send(s->connection, &(struct k8s_exchange){
                                            .method = verbs[r->verb].method,
                                            .path = r->path,
@@ -311,11 +329,12 @@ static void send_one(struct k8s_client *c, struct slot *s)
 static void on_pump(evutil_socket_t fd, short what, void *arg)
 {
     struct k8s_client *c = arg;
+    struct request *r;
     struct slot *s;
 
     (void)fd, (void)what;
-    while (c->n_queued && k8s_gate_is_open(c->gate) && (s = free_slot(c)) != NULL)
-        send_one(c, s);
+    while ((r = next_request(c)) != NULL && k8s_gate_is_open(c->gate) && (s = free_slot(c)) != NULL)
+        send_one(c, s, r);
     if (c->n_queued && !k8s_gate_is_open(c->gate))
         k8s_gate_wait(c->gate, &c->waiter);
 }
@@ -325,13 +344,14 @@ static void on_turn(void *arg)
 {
     struct k8s_client *c = arg;
     struct slot *s = free_slot(c);
+    struct request *r = next_request(c);
 
     if (k8s_gate_is_open(c->gate)) {
         event_active(c->pump, 0, 0);
         return;
     }
-    if (c->n_queued && s)
-        send_one(c, s);
+    if (r && s)
+        send_one(c, s, r);
     else
         k8s_gate_unused(c->gate);
     if (c->n_queued)
@@ -367,7 +387,8 @@ bool k8s_request(struct k8s_client *c, enum k8s_verb verb, const char *path, str
     r->on_reply = on_reply;
     r->arg = arg;
     r->token = token;
-    TAILQ_INSERT_TAIL(&c->queues[urgent ? URGENT : PATIENT], r, entry);
+    r->queue = urgent ? URGENT : PATIENT;
+    TAILQ_INSERT_TAIL(&c->queues[r->queue], r, entry);
     c->n_queued++;
     event_active(c->pump, 0, 0);
     return true;

@@ -17,6 +17,7 @@ struct event_base;
 struct k8s_client;
 
 #define K8S_MAX_IN_FLIGHT   16
+#define K8S_MAX_PATIENT     8 /* of these, requests that are not urgent: a status finds a connection at once */
 #define K8S_REQUEST_SECONDS 70 /* the API server bounds its own requests at 60 s */
 #define K8S_IDLE_SECONDS    80 /* it closes idle connections after 90 s */
 #define K8S_CONNECT_SECONDS 5

@@ -187,9 +187,9 @@ static void explain(struct k8s_connection *c, struct bufferevent *bev, int code)
     const char *reason = tls ? ERR_reason_error_string(tls) : NULL;
 
     if (verified != X509_V_OK) {
-        k8s_creds_unverified(c->connector->creds);
-        (void)snprintf(c->why, sizeof c->why, "certificate verify failed: %s",
-                       X509_verify_cert_error_string(verified));
+        const char *with = k8s_creds_unverified(c->connector->creds);
+        (void)snprintf(c->why, sizeof c->why, "certificate verify failed: %s (with --kube-ca-file: %s)",
+                       X509_verify_cert_error_string(verified), with);
     } else if (reason) {
         (void)snprintf(c->why, sizeof c->why, "TLS: %s", reason);
     } else if (code) {

@@ -255,6 +255,21 @@ static bool find_server(struct k8s_creds *c, const struct k8s_config *config, co
     return false;
 }
 
+/* A namespace becomes part of a path: RFC 1123 labels only, as Kubernetes has them. */
+static bool check_namespaces(const struct flag_list *names, char err[static K8S_ERROR])
+{
+    for (size_t i = 0; i < names->n; i++) {
+        const char *name = names->values[i];
+        size_t len = strlen(name);
+        if (len > 0 && len <= 63 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == len &&
+            name[0] != '-' && name[len - 1] != '-')
+            continue;
+        (void)snprintf(err, K8S_ERROR, "--namespace \"%.200s\": not the name of a namespace", name);
+        return false;
+    }
+    return true;
+}
+
 static bool read_files(struct k8s_creds *c, char err[static K8S_ERROR])
 {
     if (!c->cert_file != !c->key_file) {
@@ -288,7 +303,7 @@ struct k8s_creds *k8s_creds_new(const struct k8s_config *config, const struct k8
     }
     c->reporter = reporter;
     c->token_looked_ms = c->tls_looked_ms = INT64_MIN / 2;
-    if (!find_server(c, config, pod, err))
+    if (!check_namespaces(&config->namespaces, err) || !find_server(c, config, pod, err))
         goto fail;
     /* The service account belongs to the pod's own API server: it is offered to no other unless a flag says
      * so. */
@@ -386,9 +401,10 @@ void k8s_creds_accepted(struct k8s_creds *c)
     c->refused = false;
 }
 
-void k8s_creds_unverified(struct k8s_creds *c)
+const char *k8s_creds_unverified(struct k8s_creds *c)
 {
     c->tls_looked_ms = INT64_MIN / 2;
+    return c->ca_file ? c->ca_file : "the system's certificates";
 }
 
 void k8s_creds_reload(struct k8s_creds *c)

@@ -42,8 +42,8 @@ bool k8s_creds_refused(struct k8s_creds *c);
 void k8s_creds_accepted(struct k8s_creds *c);
 
 /* The server could not be verified: its CA may have been replaced, so the next connection looks at the files.
- */
-void k8s_creds_unverified(struct k8s_creds *c);
+ * Returns what it was verified with, for people. */
+const char *k8s_creds_unverified(struct k8s_creds *c);
 
 /* Reads all files again. What cannot be read is reported, and the old stays in use. */
 void k8s_creds_reload(struct k8s_creds *c);

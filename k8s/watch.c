@@ -1,18 +1,14 @@
 /* List, then watch one collection (see watch.h).
  *
  * One connection serves both: list pages, then the watch. A page is handed over in slices of SLICE_US, so
- * that 250 objects do not hold the loop; a watch event is handed over when its line is complete.
+ * that 250 objects do not hold the loop; a watch event is handed over when its line is complete. step() is the
+ * only place where states change; callbacks from inside evhttp only note what they saw, and wake it.
  *
- * The machine: step() is the only place where states change; callbacks from inside evhttp (on_head, on_data)
- * only note what they saw, and wake it.
- *
- *     RESTING --timer--> WAITING --turn of the gate--> LISTING --page--> HANDING --last page--> WAITING (to
- * watch)
+ *     RESTING --timer--> WAITING --turn of the gate--> LISTING --page--> HANDING --last page--> WAITING
  *                                                  \-> WATCHING --end--> RESTING (to watch, or to list again)
  *
- * Invariants: resourceVersion moves only after the object that carries it was handed over; whatever breaks,
- * watching goes on from it, so nothing is lost or invented; on_synced is called only after every page of one
- * list.
+ * Invariants: resourceVersion moves only after the object that carries it was handed over; whatever breaks, watching
+ * goes on from it, so nothing is lost or invented; on_synced is called only after every page of one list.
  */
 #include "k8s/watch.h"
 
@@ -64,10 +60,9 @@ struct k8s_watch {
     bool asking;    /* a request is under way */
     bool relisted;  /* a 410 was answered by a list since the last event */
     bool bookmarks; /* the server sends them */
-    bool
-        broken; /* the last stream ended without an end: the server may be gone, so the next try is a short one */
-    bool again; /* somebody wants another list after this one */
-    bool told;  /* that it is interrupted */
+    bool broken;    /* the last stream ended without an end: the next try is a short one */
+    bool again;     /* somebody wants another list after this one */
+    bool told;      /* that it is interrupted */
     struct k8s_backoff backoff;
     char version[MAX_VERSION];
     char more[MAX_CONTINUE]; /* continue token; "" for the first page */
@@ -429,8 +424,8 @@ static void hand_over(struct k8s_watch *w)
     k8s_timer_set(w->timer, 0);
 }
 
-/* 410: what we know of is too old to go on from. At once the first time, so that a compaction costs nothing.
- */
+/* What we know of is too old to go on from (410), or what came of it cannot be read. At once the first time, so that a
+ * compaction costs nothing. */
 static void gone(struct k8s_watch *w)
 {
     int64_t after_ms = w->relisted ? next_backoff(w) : 0;
@@ -474,7 +469,9 @@ static void refused(struct k8s_watch *w, const struct k8s_answer *answer)
     set_failing(w, message, answer->status != 401);
     if (answer->retry_after_ms >= 0)
         after_ms = answer->retry_after_ms < K8S_HOLD_MOST_MS ? answer->retry_after_ms : K8S_HOLD_MOST_MS;
-    else if (answer->status >= 502 && answer->status <= 504)
+    else if (answer->status == 503)
+        after_ms = 0; /* the gate sets the pace */
+    else if (answer->status == 502 || answer->status == 504)
         after_ms = k8s_backoff_retry(k8s_random());
     else
         after_ms = next_backoff(w);
@@ -538,6 +535,10 @@ static void on_noted(struct k8s_watch *w)
         return;
     }
     set_failing(w, why, true);
+    if (w->note == NOTE_GARBAGE) {
+        gone(w);
+        return;
+    }
     if (w->note == NOTE_ERROR && (w->error_code == 429 || w->error_code >= 500))
         rest(w, next_backoff(w));
     else

@@ -3,11 +3,11 @@
  * What is gathered, in one short read transaction, by key:
  * - all records that share a form with the revision asked for;
  * - of each object that reported it, or is named in `objects`: its records from the newest back to its newest
- * success or failure;
+ *   success or failure;
  * - where that is a success for another revision: all records that share a form with that one, because they
- * show which revision was seen first, on the object or on its source. More does no harm: verdict_new()
- * decides what counts. Less would: so every key that was looked up is returned, found or not, and a later
- * record can change the answer only if it carries one of them.
+ *   show which revision was seen first, on the object or on its source.
+ * More does no harm: verdict_new() decides what counts. Less would: so every key that was looked up is returned,
+ * found or not, and a later record can change the answer only if it carries one of them.
  *
  * Failure mode: out of memory is remembered (sticky) and ends in NULL, never in an answer from half of the
  * records.
@@ -67,11 +67,6 @@ static void look_up(struct gather *g, uint64_t key, struct seqs *out)
         g->failed = true;
 }
 
-static bool decides(const struct record *r)
-{
-    return r->class == CLASS_SUCCESS || r->class == CLASS_FAILURE;
-}
-
 /* Keeps r when it is the newest decision of its cluster's object so far. */
 static void newest_note(struct gather *g, const struct record *r)
 {
@@ -116,11 +111,11 @@ static void walk_back(struct gather *g, const struct seqs *about, struct str kin
         if (!store_read(g->s, about->at[i], &stored) || !str_eq(r->name, name) ||
             !str_eq(r->namespace, namespace) || !str_eq(r->kind, kind))
             continue;
-        if (decides(r) && walk_is_done(g, r))
+        if (record_decides(r) && walk_is_done(g, r))
             break;
         if (!seqs_add(&g->found, r->seq))
             g->failed = true;
-        if (decides(r))
+        if (record_decides(r))
             newest_note(g, r);
     }
 }

@@ -86,7 +86,7 @@ static const char *read_value(struct filter *f, enum filter_field field, struct 
     case FILTER_SEVERITY: f->equal[field] = value; return NULL;
     case FILTER_REVISION:
         f->revision = revision_parse(value);
-        return f->revision.text.len ? NULL : "a revision, not empty";
+        return f->revision.text.len ? NULL : "a revision";
     case FILTER_SINCE: return read_time(value, now_ms, &f->since_ms) ? NULL : a_time;
     case FILTER_UNTIL: return read_time(value, now_ms, &f->until_ms) ? NULL : a_time;
     case FILTER_AFTER: return str_to_u64(value, &f->after) ? NULL : "an id, a whole number";

@@ -49,6 +49,8 @@ struct index {
     size_t n_blocks;
     size_t cap_blocks;
     uint32_t n_chunks;
+    uint32_t free_chunk; /* the first of those that were given back, linked by `next` */
+    uint32_t n_free;
 };
 
 struct index *index_new(uint64_t keys)
@@ -56,6 +58,8 @@ struct index *index_new(uint64_t keys)
     struct index *ix = calloc(1, sizeof *ix);
     uint64_t cap = keys / SHARDS * 3 / 2;
 
+    if (ix)
+        ix->free_chunk = NO_CHUNK;
     if (cap < SHARD_FIRST || cap > UINT32_MAX)
         return ix;
     for (size_t i = 0; ix && i < SHARDS; i++) {
@@ -96,10 +100,15 @@ static struct chunk *chunk_at(const struct index *ix, uint32_t n)
     return &ix->blocks[n / BLOCK_CHUNKS][n % BLOCK_CHUNKS];
 }
 
+static uint32_t home_of(const struct shard *shard, uint64_t key)
+{
+    return (uint32_t)(((key & UINT32_MAX) * shard->cap) >> 32);
+}
+
 /* Where the key is, or the empty slot where it belongs. The table must not be full. */
 static struct slot *slot_find(const struct shard *shard, uint64_t key)
 {
-    uint32_t i = (uint32_t)(((key & UINT32_MAX) * shard->cap) >> 32);
+    uint32_t i = home_of(shard, key);
 
     while (shard->slots[i].value && shard->slots[i].key != key)
         if (++i == shard->cap)
@@ -127,7 +136,7 @@ static bool shard_reserve(struct shard *shard)
 /* Makes sure that `n` more chunks can be taken. */
 static bool chunks_reserve(struct index *ix, uint32_t n)
 {
-    while ((size_t)ix->n_chunks + n > ix->n_blocks * BLOCK_CHUNKS) {
+    while ((size_t)ix->n_chunks + n > ix->n_blocks * BLOCK_CHUNKS + ix->n_free) {
         if (ix->n_blocks == ix->cap_blocks) {
             size_t cap = ix->cap_blocks ? ix->cap_blocks * 2 : 16;
             struct chunk **blocks = realloc(ix->blocks, cap * sizeof(struct chunk *));
@@ -146,8 +155,23 @@ static bool chunks_reserve(struct index *ix, uint32_t n)
 
 static uint32_t chunk_take(struct index *ix, uint64_t first)
 {
-    *chunk_at(ix, ix->n_chunks) = (struct chunk){.first = first, .next = NO_CHUNK};
-    return ix->n_chunks++;
+    uint32_t n = ix->free_chunk;
+
+    if (n == NO_CHUNK) {
+        n = ix->n_chunks++;
+    } else {
+        ix->free_chunk = chunk_at(ix, n)->next;
+        ix->n_free--;
+    }
+    *chunk_at(ix, n) = (struct chunk){.first = first, .next = NO_CHUNK};
+    return n;
+}
+
+static void chunk_give(struct index *ix, uint32_t n)
+{
+    chunk_at(ix, n)->next = ix->free_chunk;
+    ix->free_chunk = n;
+    ix->n_free++;
 }
 
 static size_t put_difference(uint8_t *at, uint64_t difference)
@@ -182,31 +206,129 @@ static uint64_t chunk_last(const struct chunk *chunk)
     return seq;
 }
 
-/* Adds to a chain; one chunk must have been reserved. Returns the slot's new value. */
+/* Appends to a chunk. False when it is full. seq is above all that it holds. */
+static bool chunk_push(struct chunk *chunk, uint64_t last, uint64_t seq)
+{
+    uint8_t bytes[10];
+    size_t n = put_difference(bytes, seq - last);
+
+    if (chunk->used + n > CHUNK_DATA)
+        return false;
+    memcpy(chunk->data + chunk->used, bytes, n);
+    chunk->used = (uint8_t)(chunk->used + n);
+    return true;
+}
+
+/* All numbers of a chunk; `out` has room for CHUNK_NUMBERS. */
+#define CHUNK_NUMBERS (CHUNK_DATA + 1)
+static size_t chunk_numbers(const struct chunk *chunk, uint64_t *out)
+{
+    size_t n = 0;
+
+    out[n++] = chunk->first;
+    for (size_t i = 0; i < chunk->used; n++)
+        out[n] = out[n - 1] + take_difference(chunk, &i);
+    return n;
+}
+
+/* Where in a chain a number is or belongs: the last chunk that does not begin above it, else the first one. */
+static uint32_t chain_find(const struct index *ix, uint64_t value, uint64_t seq, uint32_t *ret_before)
+{
+    uint32_t n = chain_head(value);
+
+    *ret_before = NO_CHUNK;
+    for (uint32_t next; (next = chunk_at(ix, n)->next) != NO_CHUNK && chunk_at(ix, next)->first <= seq;
+         n = next)
+        *ret_before = n;
+    return n;
+}
+
+/* Fills a chunk, and a new one behind it when one does not hold all. Returns the last one filled. */
+static uint32_t chunk_refill(struct index *ix, uint32_t at, const uint64_t *numbers, size_t n)
+{
+    uint32_t next = chunk_at(ix, at)->next;
+
+    *chunk_at(ix, at) = (struct chunk){.first = numbers[0], .next = next};
+    for (size_t i = 1; i < n; i++)
+        if (!chunk_push(chunk_at(ix, at), numbers[i - 1], numbers[i])) {
+            uint32_t more = chunk_take(ix, numbers[i]);
+            chunk_at(ix, at)->next = more;
+            chunk_at(ix, more)->next = next;
+            at = more;
+        }
+    return at;
+}
+
+/* Puts a number between others. One chunk more is always enough: the first is at least half full when the second
+ * is begun. */
+static uint64_t chain_insert(struct index *ix, uint64_t value, uint64_t seq)
+{
+    uint64_t numbers[CHUNK_NUMBERS + 1];
+    uint32_t before;
+    uint32_t at = chain_find(ix, value, seq, &before);
+    size_t n = chunk_numbers(chunk_at(ix, at), numbers);
+    size_t i = 0;
+
+    while (i < n && numbers[i] < seq)
+        i++;
+    if (i < n && numbers[i] == seq)
+        return value;
+    memmove(&numbers[i + 1], &numbers[i], (n - i) * sizeof numbers[0]);
+    numbers[i] = seq;
+    uint32_t end = chunk_refill(ix, at, numbers, n + 1);
+    return at == (uint32_t)value ? chain_of(chain_head(value), end) : value;
+}
+
+/* Adds to a chain; chunks must have been reserved. Returns the slot's new value. */
 static uint64_t chain_add(struct index *ix, uint64_t value, uint64_t seq)
 {
     struct chunk *tail = chunk_at(ix, (uint32_t)value);
     uint64_t last = chunk_last(tail);
-    uint8_t bytes[10];
 
-    if (seq <= last)
+    if (seq == last)
         return value;
-    size_t n = put_difference(bytes, seq - last);
-    if (tail->used + n <= CHUNK_DATA) {
-        memcpy(tail->data + tail->used, bytes, n);
-        tail->used = (uint8_t)(tail->used + n);
+    if (seq < last)
+        return chain_insert(ix, value, seq);
+    if (chunk_push(tail, last, seq))
+        return value;
+    uint32_t more = chunk_take(ix, seq);
+    chunk_at(ix, (uint32_t)value)->next = more;
+    return chain_of(chain_head(value), more);
+}
+
+/* Takes a number out of a chain. Returns the slot's new value: 0 when none is left. */
+static uint64_t chain_remove(struct index *ix, uint64_t value, uint64_t seq)
+{
+    uint64_t numbers[CHUNK_NUMBERS];
+    uint32_t before;
+    uint32_t at = chain_find(ix, value, seq, &before);
+    size_t n = chunk_numbers(chunk_at(ix, at), numbers);
+    uint32_t next = chunk_at(ix, at)->next;
+    size_t i = 0;
+
+    while (i < n && numbers[i] != seq)
+        i++;
+    if (i == n)
+        return value;
+    memmove(&numbers[i], &numbers[i + 1], (n - i - 1) * sizeof numbers[0]);
+    if (n > 1) { /* differences that are joined take no more room than before */
+        (void)chunk_refill(ix, at, numbers, n - 1);
         return value;
     }
-    tail->next = chunk_take(ix, seq);
-    return chain_of(chain_head(value), tail->next);
+    chunk_give(ix, at);
+    if (before != NO_CHUNK) {
+        chunk_at(ix, before)->next = next;
+        return next == NO_CHUNK ? chain_of(chain_head(value), before) : value;
+    }
+    return next == NO_CHUNK ? 0 : chain_of(next, (uint32_t)value);
 }
 
 bool index_add(struct index *ix, uint64_t key, uint64_t seq)
 {
     struct shard *shard = &ix->shards[key >> 56];
 
-    /* Two: the most that one number takes, where a single one becomes a chain. */
-    if (!shard_reserve(shard) || !chunks_reserve(ix, 2))
+    /* Three: the most that one number takes, where a single one becomes a chain or a chunk is split. */
+    if (!shard_reserve(shard) || !chunks_reserve(ix, 3))
         return false;
     struct slot *slot = slot_find(shard, key);
     if (!slot->value) {
@@ -222,6 +344,62 @@ bool index_add(struct index *ix, uint64_t key, uint64_t seq)
     }
     slot->value = chain_add(ix, slot->value, seq);
     return true;
+}
+
+bool index_set(struct index *ix, uint64_t key, uint64_t seq)
+{
+    struct shard *shard = &ix->shards[key >> 56];
+
+    if (!shard_reserve(shard))
+        return false;
+    struct slot *slot = slot_find(shard, key);
+    shard->used += !slot->value;
+    *slot = (struct slot){key, seq};
+    return true;
+}
+
+/* Empties a slot and moves later ones up, so that probing still finds them. */
+static void slot_clear(struct shard *shard, struct slot *slot)
+{
+    uint32_t hole = (uint32_t)(slot - shard->slots);
+
+    for (uint32_t i = hole;;) {
+        if (++i == shard->cap)
+            i = 0;
+        if (!shard->slots[i].value)
+            break;
+        /* It may move when its home does not lie between the hole and where it is. */
+        uint32_t from_home = (i + shard->cap - home_of(shard, shard->slots[i].key)) % shard->cap;
+        uint32_t from_hole = (i + shard->cap - hole) % shard->cap;
+        if (from_home >= from_hole) {
+            shard->slots[hole] = shard->slots[i];
+            hole = i;
+        }
+    }
+    shard->slots[hole] = (struct slot){0};
+    shard->used--;
+}
+
+void index_remove(struct index *ix, uint64_t key, uint64_t seq)
+{
+    struct shard *shard = &ix->shards[key >> 56];
+    struct slot *slot = shard->cap ? slot_find(shard, key) : NULL;
+
+    if (!slot || !slot->value)
+        return;
+    if (slot->value & CHAIN) {
+        slot->value = chain_remove(ix, slot->value, seq);
+        uint32_t head = chain_head(slot->value);
+        if (slot->value && head == (uint32_t)slot->value && chunk_at(ix, head)->used == 0) {
+            slot->value = chunk_at(ix, head)->first;
+            chunk_give(ix, head);
+        }
+    } else if (slot->value == seq) {
+        slot->value = 0;
+    }
+    if (!slot->value) {
+        slot_clear(shard, slot);
+    }
 }
 
 /* The slot's value, 0 when the key has none. */

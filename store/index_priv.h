@@ -14,9 +14,13 @@ struct index;
 struct index *index_new(uint64_t keys);
 void index_free(struct index *ix);
 
-/* seq must not be below one that the key already has; adding the last one again does nothing. False when out
- * of memory: nothing was added. */
+/* In any order, though above all that the key already has is cheapest; adding one again does nothing. False when
+ * out of memory: nothing was added. */
 bool index_add(struct index *ix, uint64_t key, uint64_t seq);
+/* Makes seq the only number of a key that never had more than one. False when out of memory. */
+bool index_set(struct index *ix, uint64_t key, uint64_t seq);
+/* Removes a number; a key without any is forgotten. What the key does not have is no error. */
+void index_remove(struct index *ix, uint64_t key, uint64_t seq);
 
 /* Sequence numbers, ascending. Reused from one lookup to the next; free with seqs_free. */
 struct seqs {

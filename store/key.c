@@ -13,6 +13,7 @@
 #define OBJECT_TAG UINT64_C(0x6f626a6563742e6b)
 #define FORM_TAG   UINT64_C(0x666f726d2e6b6579)
 #define BODY_TAG   UINT64_C(0x626f64792e6b6579)
+#define TRACK_TAG  UINT64_C(0x747261636b2e6b65)
 
 bool key_seed_random(struct key_seed *ret)
 {
@@ -91,6 +92,13 @@ uint64_t key_of_object(struct key_seed seed, struct str kind, struct str namespa
 uint64_t key_of_form(struct key_seed seed, const struct revision_form *form)
 {
     return key_siphash(seed, revision_form_text(form)) + FORM_TAG * ((uint64_t)form->kind + 1);
+}
+
+uint64_t key_of_track(struct key_seed seed, const struct record *r)
+{
+    uint64_t object = key_of_object(seed, r->kind, r->namespace, r->name);
+
+    return TRACK_TAG ^ (rotate(object, 13) + rotate(key_siphash(seed, r->cluster), 34) + record_decides(r));
 }
 
 uint64_t key_of_body(uint64_t digest)

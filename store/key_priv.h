@@ -23,6 +23,8 @@ uint64_t key_siphash(struct key_seed seed, struct str bytes);
 /* The object without its cluster: a question names objects of any cluster. */
 uint64_t key_of_object(struct key_seed seed, struct str kind, struct str namespace, struct str name);
 uint64_t key_of_form(struct key_seed seed, const struct revision_form *form);
+/* What an object of one cluster says, in one of two ways: successes and failures, or all else. */
+uint64_t key_of_track(struct key_seed seed, const struct record *r);
 /* A digest is key_siphash of the body. */
 uint64_t key_of_body(uint64_t digest);
 

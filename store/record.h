@@ -26,7 +26,9 @@ struct record {
     enum event_class class;
     enum event_via via;
     bool plain;     /* see struct flux_event */
-    uint32_t count; /* statements merged into this record, at least 1 */
+    uint32_t count; /* statements coalesced into this record, at least 1 */
+    /* Of the first and the last statement by the order of records; received_ms: when the record was first and last
+     * heard of, which a late statement moves too. */
     struct record_time first;
     struct record_time last;
     struct str cluster;
@@ -43,10 +45,16 @@ struct record {
     struct str
         message; /* the first RECORD_MESSAGE_MAX bytes of the last statement's, cut at a UTF-8 boundary */
     uint64_t message_digest; /* of the whole message, to tell whether two statements say the same */
-    struct str body_first;   /* as received */
-    struct str body_last;    /* the same slice as body_first while count is 1 */
+    struct str body_first;   /* of the first statement, as received */
+    struct str body_last;    /* of the last; the same slice as body_first while count is 1 */
     uint32_t body_checksum;  /* see record_bodies_intact */
 };
+
+/* Whether it is a success or a failure: what verdicts are made of. */
+static inline bool record_decides(const struct record *r)
+{
+    return r->class == CLASS_SUCCESS || r->class == CLASS_FAILURE;
+}
 
 /* Whether the bodies are still what was written. Everything else of a record is checked each time it is read; the
  * bodies are not, so that a scan which only filters does not touch them. Whoever gives a body away asks this first

@@ -1,12 +1,16 @@
 /* The encoding of records on disk. Version 1, little-endian:
  *
  *    0 u8  version            1 u8  class        2 u8  via         3 u8  flags (enum record_flag)
- *    4 u32 checksum of the head: of the sequence number (8 bytes), bytes 0-3, and bytes 8 up to the first
- * body 8 u32 checksum of the bodies: of the sequence number, the first body, the last body 12 u32 count 16
- * i64 first: effective, received (ms)      32 i64 last: effective, received 48 u64 digest of the message 56
- * u64 digest of the first body, of the last body 72 u32 length of the first body, of the last body (0: it is
- * the first) 80 u32 lengths of RECORD_STRINGS, in that order 128     the strings, the first body, the last
- * body
+ *    4 u32 checksum of the head: of the sequence number (8 bytes), bytes 0-3, and bytes 8 up to the first body
+ *    8 u32 checksum of the bodies: of the sequence number, the first body, the last body
+ *   12 u32 count
+ *   16 i64 first: effective, received (ms)
+ *   32 i64 last: effective, received
+ *   48 u64 digest of the message
+ *   56 u64 digest of the first body, of the last body
+ *   72 u32 length of the first body, of the last body (0: it is the first)
+ *   80 u32 lengths of RECORD_STRINGS, in that order
+ *  128     the strings, the first body, the last body
  *
  * Checksums are CRC-32C and cover the sequence number, so that a record that turns up under another's key is
  * seen. There are two, so that a pass over all heads (opening, filtering, answering a question) touches no

@@ -1,12 +1,12 @@
 /* Appends and the life of a batch (see store.h).
  *
- * queue -> batch (repeats decided, sequence numbers given, handed to the writer) -> commit returned:
+ * queue -> batch (repeats and coalescing decided, sequence numbers given, handed to the writer) -> commit returned:
  * published to the index, next batch handed over, completed, shown to subscribers, freed. At most one batch
  * is out.
  *
  * Invariants:
  * - last_seq moves only when a commit has returned without an error, so a failed batch leaves no gap and no
- * trace.
+ *   trace.
  * - Completions and subscribers run only from store_dispatch (and store_close, through it).
  * - Each append that was accepted completes exactly once, whatever fails.
  * Failure modes: a full disk fails the batch and is tried again with the next append or probe; every other
@@ -141,6 +141,7 @@ enum store_status store_append(struct store *s, const struct flux_event *e, stru
             p->on_done = on_done;
             p->arg = arg;
             p->token = token;
+            p->bytes = body.len;
             s->last_received_ms = received_ms;
             s->stats.received++;
             s->stats.queued_bytes += body.len;
@@ -153,29 +154,53 @@ enum store_status store_append(struct store *s, const struct flux_event *e, stru
     return status;
 }
 
+/* Gives p a place among the batch's writes. */
+static void batch_write(struct store *s, struct pending *p)
+{
+    p->op = s->n_written;
+    s->written[s->n_written++] = p;
+    if (p->fate == PENDING_FRESH)
+        p->seq = s->last_seq + ++s->n_fresh;
+    p->stored.record.seq = p->seq;
+}
+
+/* Decides what p is, and says what it makes the batch write: p, an earlier append, or (a repeat) nothing. */
+static struct pending *batch_add(struct store *s, struct pending *p)
+{
+    store_find_repeat(s, p);
+    if (p->fate == PENDING_REPEAT)
+        return NULL;
+    s->n_statements++;
+    store_coalesce(s, p);
+    if (p->fate != PENDING_COALESCED)
+        batch_write(s, p);
+    return s->written[p->op];
+}
+
 /* Moves what fits one commit from the queue to the batch. */
 static void batch_form(struct store *s)
 {
     uint64_t bytes = 0;
+    bool reading = store_read_begin(s);
 
     store_forget_batch(s);
-    while (s->queue.first && s->n_fresh < STORE_BATCH_EVENTS) {
-        if (s->n_fresh > 0 && bytes + s->queue.first->len > STORE_BATCH_BYTES)
+    while (s->queue.first && s->n_statements < STORE_BATCH_EVENTS) {
+        if (s->n_statements > 0 && bytes + s->queue.first->len > STORE_BATCH_BYTES)
             break;
         struct pending *p = list_take(&s->queue);
         list_add(&s->batch, p);
-        store_find_repeat(s, p);
-        if (p->repeat)
+        struct pending *w = batch_add(s, p);
+        if (!w)
             continue;
-        p->seq = s->last_seq + s->n_fresh + 1;
-        p->stored.record.seq = p->seq;
-        record_seal(p->value, p->len, p->seq);
-        s->ops[s->n_fresh] =
-            (struct commit_op){.kind = COMMIT_APPEND, .seq = p->seq, .value = {p->value, p->len}};
-        s->fresh[s->n_fresh++] = p;
-        store_note_fresh(s);
+        record_seal(w->value, w->len, w->seq);
+        s->ops[w->op] = (struct commit_op){.kind = w->fate == PENDING_FRESH ? COMMIT_APPEND : COMMIT_UPDATE,
+                                           .seq = w->seq,
+                                           .value = {w->value, w->len}};
+        store_note_written(s, w);
         bytes += p->len;
     }
+    if (reading)
+        store_read_end(s);
 }
 
 void store_flush(struct store *s)
@@ -187,8 +212,8 @@ void store_flush(struct store *s)
     s->probe_wanted = false;
     batch_form(s);
     s->in_flight = true;
-    s->writing = s->n_fresh > 0 || probe;
-    commit_give(s->committer, &(struct commit_batch){.ops = s->ops, .n = s->n_fresh, .probe = probe});
+    s->writing = s->n_written > 0 || probe;
+    commit_give(s->committer, &(struct commit_batch){.ops = s->ops, .n = s->n_written, .probe = probe});
 }
 
 static void die(struct store *s, const char *why, int status)
@@ -223,23 +248,27 @@ static enum store_status commit_judge(struct store *s, int status)
     return STORE_DEAD;
 }
 
+/* A status is not coalesced, since one that says the same is dropped: so a record that stands for several statements was
+ * notified at least once. */
 static void note_heard(struct store *s, const struct record *r)
 {
     static const char *const kinds[] = {
         [HEARD_KUSTOMIZATION] = "Kustomization", [HEARD_HELM_RELEASE] = "HelmRelease"};
 
-    for (int kind = 0; r->via == VIA_WEBHOOK && kind < HEARD_KINDS; kind++)
+    for (int kind = 0; (r->via == VIA_WEBHOOK || r->count > 1) && kind < HEARD_KINDS; kind++)
         if (str_eq(r->kind, str_of(kinds[kind]))) {
             s->heard[kind].success |= r->class == CLASS_SUCCESS;
             s->heard[kind].failure |= r->class == CLASS_FAILURE;
         }
 }
 
-void store_note_record(struct store *s, const struct record *r)
+bool store_note_record(struct store *s, const struct record *r)
 {
     uint64_t digest = key_siphash(s->seed, r->cluster);
 
-    if (s->last_seq == 0)
+    if (!index_set(s->index, key_of_track(s->seed, r), r->seq))
+        return false;
+    if (s->stats.records == 0)
         s->cluster_digest = digest;
     s->many_clusters = s->many_clusters || digest != s->cluster_digest;
     s->last_seq = r->seq;
@@ -247,6 +276,44 @@ void store_note_record(struct store *s, const struct record *r)
     if (s->hints_loaded)
         hints_note(&s->hints, r);
     note_heard(s, r);
+    return true;
+}
+
+static bool publish_fresh(struct store *s, struct pending *p)
+{
+    for (size_t i = 0; i < p->n_keys; i++)
+        if (!index_add(s->index, p->keys[i], p->seq))
+            return false;
+    s->stats.stored++;
+    return store_note_record(s, &p->stored.record);
+}
+
+/* Of a record's keys only those of its bodies can have changed. */
+static bool publish_update(struct store *s, struct pending *p)
+{
+    uint64_t first = p->stored.body_first_digest;
+    uint64_t last = p->stored.body_last_digest;
+    const uint64_t was[] = {p->was_first_digest, p->was_last_digest};
+
+    for (size_t i = 0; i < 2; i++)
+        if (was[i] != first && was[i] != last)
+            index_remove(s->index, key_of_body(was[i]), p->seq);
+    s->stats.coalesced++;
+    note_heard(s, &p->stored.record);
+    return index_add(s->index, key_of_body(first), p->seq) && index_add(s->index, key_of_body(last), p->seq);
+}
+
+static bool publish(struct store *s, struct pending *p)
+{
+    switch (p->fate) {
+    case PENDING_COALESCED: s->stats.coalesced++; return true;
+    case PENDING_REPEAT: return true;
+    case PENDING_FRESH:
+    case PENDING_UPDATE: break;
+    }
+    p->n_keys = keys_of_record(s->seed, &p->stored.record, p->stored.body_first_digest,
+                               p->stored.body_last_digest, p->keys);
+    return p->fate == PENDING_FRESH ? publish_fresh(s, p) : publish_update(s, p);
 }
 
 void store_set_suspended(struct store *s, store_is_suspended *is_suspended, void *arg)
@@ -255,23 +322,11 @@ void store_set_suspended(struct store *s, store_is_suspended *is_suspended, void
     s->is_suspended_arg = arg;
 }
 
-static bool publish(struct store *s, struct pending *p)
-{
-    p->n_keys = keys_of_record(s->seed, &p->stored.record, p->stored.body_first_digest,
-                               p->stored.body_last_digest, p->keys);
-    for (size_t i = 0; i < p->n_keys; i++)
-        if (!index_add(s->index, p->keys[i], p->seq))
-            return false;
-    store_note_record(s, &p->stored.record);
-    s->stats.stored++;
-    return true;
-}
-
 /* A record that is on disk and not in the index would never be found: only a restart helps. */
 static void publish_all(struct store *s, struct pending *first)
 {
     for (struct pending *p = first; p; p = p->next)
-        if (!p->repeat && !publish(s, p)) {
+        if (!publish(s, p)) {
             die(s, "the index cannot grow", ENOMEM);
             return;
         }
@@ -280,10 +335,10 @@ static void publish_all(struct store *s, struct pending *first)
 static void complete(struct store *s, struct pending *p, enum store_status status)
 {
     if (status == STORE_OK)
-        s->stats.repeats += p->repeat;
+        s->stats.repeats += p->fate == PENDING_REPEAT;
     else
         s->stats.refused++;
-    s->stats.queued_bytes -= p->stored.record.body_first.len;
+    s->stats.queued_bytes -= p->bytes;
     if (p->on_done)
         p->on_done(p->arg, p->token, status, p->seq);
 }
@@ -293,7 +348,7 @@ static void tell(struct store *s, const struct pending *p)
     struct record_keys keys = {p->keys, p->n_keys};
 
     for (size_t i = 0; i < s->n_subscribers; i++)
-        s->subscribers[i].on_record(s->subscribers[i].arg, &p->stored.record, keys, true);
+        s->subscribers[i].on_record(s->subscribers[i].arg, &p->stored.record, keys, p->fate == PENDING_FRESH);
 }
 
 /* Takes the list over: it no longer hangs on the store, so that callbacks may append. */
@@ -302,7 +357,7 @@ static void complete_all(struct store *s, struct pending *first, enum store_stat
     for (struct pending *p = first; p; p = p->next)
         complete(s, p, p->repeats_stored && status != STORE_DEAD ? STORE_OK : status);
     for (struct pending *p = first; p && status == STORE_OK; p = p->next)
-        if (!p->repeat)
+        if (p->fate == PENDING_FRESH || p->fate == PENDING_UPDATE)
             tell(s, p);
     while (first) {
         struct pending *next = first->next;

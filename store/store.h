@@ -28,11 +28,11 @@ struct store_config {
 };
 extern const struct flag store_flags[]; /* fill a struct store_config */
 
-#define STORE_MAX_QUEUED_BYTES \
-    (UINT64_C(64) << 20)        /* --, the contract's bound on unfinished and queued bodies */
-#define STORE_BATCH_EVENTS 1024 /* most events in one commit: keeps it a few ms long */
-#define STORE_BATCH_BYTES  (UINT64_C(4) << 20)
-#define STORE_MAP_BYTES    (UINT64_C(64) << 30) /* address space, not disk: LMDB's file grows as used */
+/* Bound of the contract on unfinished and queued bodies together. */
+#define STORE_MAX_QUEUED_BYTES (UINT64_C(64) << 20)
+#define STORE_BATCH_EVENTS     1024 /* most events in one commit: keeps it a few ms long */
+#define STORE_BATCH_BYTES      (UINT64_C(4) << 20)
+#define STORE_MAP_BYTES        (UINT64_C(64) << 30) /* address space, not disk: LMDB's file grows as used */
 
 #define STORE_ERROR 512
 /* Opens or creates the store and rebuilds the index. On failure returns NULL and one line in err that names
@@ -59,7 +59,8 @@ typedef void store_done(void *arg, uint64_t token, enum store_status status, uin
  * fire. on_done may be NULL. now_ms: wall clock. A repeat (a body byte-equal to the newest record of its
  * object, or to the first or last body of any stored record with a usable timestamp) has no second effect and
  * completes with that record's seq. So does a VIA_STATUS event that says what the newest success or failure of its
- * object says already. */
+ * object says already. A statement that its object already made is coalesced (store/coalesce.c) and completes with the
+ * seq of the record that it is now part of. */
 enum store_status store_append(struct store *s, const struct flux_event *e, struct str body,
                                enum event_via via, int64_t now_ms, store_done *on_done, void *arg,
                                uint64_t token);

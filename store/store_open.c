@@ -1,6 +1,6 @@
 /* Opening and closing the store (see store.h).
  *
- * Order: directory, file system, lock, LMDB, schema, index, writer; every step names the directory and the
+ * Order: directory, file system, lock, a new store if there is none, LMDB, schema, index, writer; every step names the directory and the
  * mend when it fails, and leaves nothing behind. Opening writes only when the store is new.
  *
  * Invariant: a store that opens has every record readable: each head was read and its checksum checked while
@@ -9,6 +9,8 @@
  */
 #include <endian.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -65,7 +67,7 @@ static bool open_dir(struct store *s, const struct store_config *config, char er
     return s->lock_fd >= 0;
 }
 
-static bool open_env(struct store *s, char err[static STORE_ERROR])
+static bool open_env(struct store *s, const char *dir, char err[static STORE_ERROR])
 {
     int status = mdb_env_create(&s->env);
 
@@ -75,7 +77,7 @@ static bool open_env(struct store *s, char err[static STORE_ERROR])
         status = mdb_env_set_maxdbs(s->env, 2);
     /* MDB_NOTLS: the loop's read transaction is not tied to a thread. No flag that weakens a sync. */
     if (status == 0)
-        status = mdb_env_open(s->env, s->dir, MDB_NOTLS, 0600);
+        status = mdb_env_open(s->env, dir, MDB_NOTLS, 0600);
     if (status == ENOMEM)
         return fail(s, err, "cannot be opened", "data.mdb: the address space is limited (64 GiB are mapped)");
     if (status)
@@ -177,6 +179,57 @@ static bool open_schema(struct store *s, char err[static STORE_ERROR])
     return status == 0 || fail(s, err, "cannot be written: data.mdb", mdb_strerror(status));
 }
 
+static bool sync_dir(const char *dir)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool synced = fd >= 0 && fsync(fd) == 0;
+    int error = errno;
+
+    if (fd >= 0)
+        (void)close(fd);
+    errno = error;
+    return synced;
+}
+
+/* LMDB makes a file in several writes, and does not open what a power failure leaves of one that was not synced yet.
+ * So a new store is made aside, and gets its name when it is whole and on disk. */
+static bool make_aside(struct store *s, const char *aside, const char *aside_data, const char *aside_lock,
+                       char err[static STORE_ERROR])
+{
+    if ((unlink(aside_data) < 0 && errno != ENOENT) || (mkdir(aside, 0700) < 0 && errno != EEXIST))
+        return fail(s, err, "cannot be written", strerror(errno));
+    bool made = open_env(s, aside, err) && open_schema(s, err);
+    if (s->env)
+        mdb_env_close(s->env);
+    s->env = NULL;
+    (void)unlink(aside_lock);
+    return made;
+}
+
+/* Also ends a start that was interrupted between the renaming and the sync. */
+static bool open_new(struct store *s, char err[static STORE_ERROR])
+{
+    char path[5][PATH_MAX];
+    static const char *const names[] = {"data.mdb", "new", "new/data.mdb", "new/lock.mdb", ".."};
+    enum { DATA, ASIDE, ASIDE_DATA, ASIDE_LOCK, PARENT };
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (snprintf(path[i], sizeof path[i], "%s/%s", s->dir, names[i]) >= (int)sizeof path[i])
+            return fail(s, err, "cannot be used", strerror(ENAMETOOLONG));
+    if (access(path[DATA], F_OK) < 0) {
+        if (errno != ENOENT)
+            return fail(s, err, "cannot be used", strerror(errno));
+        if (!make_aside(s, path[ASIDE], path[ASIDE_DATA], path[ASIDE_LOCK], err))
+            return false;
+        if (rename(path[ASIDE_DATA], path[DATA]) < 0)
+            return fail(s, err, "cannot be written", strerror(errno));
+    }
+    (void)rmdir(path[ASIDE]);
+    /* The parent may be out of reach, and then it is not this program that made the directory. */
+    (void)sync_dir(path[PARENT]);
+    return sync_dir(s->dir) || fail(s, err, "cannot be synced", strerror(errno));
+}
+
 /* Adds one stored record to the index. Returns what is wrong, or NULL. */
 static const char *load(struct store *s, const MDB_val *key, const MDB_val *value, uint64_t *ret_seq)
 {
@@ -196,7 +249,8 @@ static const char *load(struct store *s, const MDB_val *key, const MDB_val *valu
     for (size_t i = 0; i < n; i++)
         if (!index_add(s->index, keys[i], *ret_seq))
             return "there is not enough memory for the index";
-    store_note_record(s, &stored.record);
+    if (!store_note_record(s, &stored.record))
+        return "there is not enough memory for the index";
     if (stored.record.last.received_ms > s->last_received_ms)
         s->last_received_ms = stored.record.last.received_ms;
     return NULL;
@@ -273,14 +327,15 @@ struct store *store_open(const struct store_config *config, const struct reporte
     s->reporter = *reporter;
     s->max_queued_bytes = config->max_queued_bytes ? config->max_queued_bytes : STORE_MAX_QUEUED_BYTES;
     s->want_probe = &s->probe_wanted;
+    s->coalescing = true;
     pending_list_init(&s->queue);
     pending_list_init(&s->batch);
     s->dir = str_dup(str_of(config->dir));
     s->cluster = str_dup(str_of(config->cluster));
     if (!s->dir || !s->cluster)
         goto no_memory;
-    if (!open_dir(s, config, err) || !open_env(s, err) || !open_schema(s, err) || !open_index(s, err) ||
-        !open_writer(s, err)) {
+    if (!open_dir(s, config, err) || !open_new(s, err) || !open_env(s, s->dir, err) || !open_schema(s, err) ||
+        !open_index(s, err) || !open_writer(s, err)) {
         store_free(s);
         return NULL;
     }

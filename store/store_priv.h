@@ -1,5 +1,5 @@
-/* Inside of the store: shared by store.c (appends, life of a batch), store_open.c, store_read.c,
- * store_repeat.c, and by ask.c, which reads. */
+/* Inside of the store: shared by store.c (appends, life of a batch), store_open.c, store_read.c, store_repeat.c and
+ * coalesce.c (what an append is), retain.c (what goes), and by ask.c, which reads. */
 #ifndef FES_STORE_STORE_PRIV_H
 #define FES_STORE_STORE_PRIV_H
 
@@ -14,19 +14,31 @@
 
 #define STORE_SCHEMA 1
 
-#define BATCH_SLOTS (STORE_BATCH_EVENTS * 2)
+#define BATCH_SLOTS (STORE_BATCH_EVENTS * 4)
+
+/* What becomes of an append, decided when its batch is formed. */
+enum pending_fate {
+    PENDING_FRESH,  /* a new record */
+    PENDING_UPDATE, /* coalesced onto a stored record, which it writes anew */
+    PENDING_COALESCED /* onto a record that an earlier append of the batch writes */,
+    PENDING_REPEAT,
+};
 
 /* One append on its way. */
 struct pending {
     struct pending *next;
-    char *value; /* encoded; owned */
+    char *value; /* encoded; owned; PENDING_UPDATE: of the whole record */
     size_t len;
     struct record_stored stored; /* slices of value */
     uint64_t keys[KEYS_OF_RECORD_MAX];
     size_t n_keys;
-    uint64_t seq; /* its own, or that of the record it repeats; valid from the forming of its batch on */
-    bool repeat;
-    bool repeats_stored; /* what it repeats was durable before this batch */
+    size_t bytes; /* of the body, as counted in queued_bytes */
+    uint64_t seq; /* of the record it is, or became part of; valid from the forming of its batch on */
+    enum pending_fate fate;
+    bool repeats_stored;       /* what it repeats was durable before this batch */
+    uint64_t was_first_digest; /* PENDING_UPDATE: of the record's bodies as they are stored */
+    uint64_t was_last_digest;
+    size_t op; /* which of the batch's writes is its own */
     store_done *on_done;
     void *arg;
     uint64_t token;
@@ -45,6 +57,12 @@ struct store_heard {
 };
 
 void pending_list_init(struct pending_list *list);
+
+/* Which writes of a batch have to do with a number: open addressing, 1 + position in `written`; 0: empty. A batch has
+ * at most BATCH_SLOTS / 4 statements, each of them in a table at most twice. */
+struct batch_table {
+    uint16_t at[BATCH_SLOTS];
+};
 
 struct subscriber {
     store_on_record *on_record;
@@ -75,10 +93,16 @@ struct store {
     void *is_suspended_arg;
 
     struct pending_list queue;
-    struct pending_list batch;                 /* being committed */
-    struct pending *fresh[STORE_BATCH_EVENTS]; /* those of the batch that are new records, by sequence */
-    uint16_t by_digest[BATCH_SLOTS]; /* open addressing: 1 + position in fresh of a body's digest; 0: empty */
-    size_t n_fresh;
+    struct pending_list batch; /* being committed */
+    struct pending
+        *written[STORE_BATCH_EVENTS]; /* those of the batch that write a record, in order of arrival */
+    size_t n_written;
+    size_t n_fresh;               /* of them, new records */
+    size_t n_statements;          /* of the batch, without repeats */
+    struct batch_table by_digest; /* of a body, first or last */
+    struct batch_table by_track;
+    struct batch_table by_seq; /* PENDING_UPDATE only */
+    bool coalescing;           /* off: each statement is a record; for tests that compare */
     struct commit_op ops[STORE_BATCH_EVENTS];
     bool in_flight;
     bool writing; /* the batch in flight has something to write, and is no mere list of repeats */
@@ -101,15 +125,35 @@ void store_read_end(struct store *s);
  */
 bool store_read(struct store *s, uint64_t seq, struct record_stored *ret);
 
-/* Decides whether p repeats a record of the store or an earlier one of the batch that is being formed
- * (s->fresh[0..n_fresh)); if so fills seq, repeat and repeats_stored. */
+/* Walks over the positions under a number: for (slot = batch_slot(n); table->at[slot]; slot = batch_next(slot)). */
+static inline size_t batch_slot(uint64_t number)
+{
+    return (number * UINT64_C(0x9E3779B97F4A7C15) >> 32) % BATCH_SLOTS;
+}
+static inline size_t batch_next(size_t slot)
+{
+    return (slot + 1) % BATCH_SLOTS;
+}
+void batch_note(struct batch_table *table, uint64_t number, size_t position);
+
+/* What follows is called while a batch is formed, within one read transaction. */
+
+/* Decides whether p repeats a record of the store or one that the batch writes (s->written[0..n_written)); if so
+ * fills seq, fate and repeats_stored. */
 void store_find_repeat(struct store *s, struct pending *p);
 /* Whether a record read from the status of an object (VIA_STATUS; false for others) says nothing new; *ret_seq is then
  * that of the record that said it. store_status.c. */
 bool store_status_is_known(struct store *s, const struct record *said, uint64_t *ret_seq);
-/* Notes s->fresh[n_fresh - 1] for that; store_forget_batch begins a new batch. */
-void store_note_fresh(struct store *s);
+/* The batch's write of a stored record, NULL when it does not change it. */
+struct pending *store_find_update(const struct store *s, uint64_t seq);
+/* Notes p, the last of the written ones or changed since, for all that. store_forget_batch begins a new batch. */
+void store_note_written(struct store *s, const struct pending *p);
 void store_forget_batch(struct store *s);
+/* See coalesce.c. */
+void store_note_track(struct store *s, const struct pending *p);
+/* Decides whether p is coalesced, and onto what: then fills seq and fate, and for PENDING_UPDATE its value becomes
+ * that of the whole record, or for PENDING_COALESCED that of the earlier append does. Else p stays PENDING_FRESH. */
+void store_coalesce(struct store *s, struct pending *p);
 
 /* Commits and completes all that is queued. Blocks. */
 void store_drain(struct store *s);
@@ -117,8 +161,8 @@ void store_drain(struct store *s);
 /* Same object of the same cluster. */
 bool record_same_object(const struct record *a, const struct record *b);
 
-/* A record is in the index now: moves last_seq, counts. */
-void store_note_record(struct store *s, const struct record *r);
+/* A new record is in the index now: moves last_seq, counts. False when out of memory. */
+bool store_note_record(struct store *s, const struct record *r);
 
 void store_report_error(const struct store *s, const char *sentence, int status);
 

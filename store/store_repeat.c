@@ -15,54 +15,53 @@ bool record_same_object(const struct record *a, const struct record *b)
            str_eq(a->cluster, b->cluster);
 }
 
-/* Whether a record of the batch from `from` on is about the same object. */
-static bool batch_has_object(const struct store *s, size_t from, const struct record *r)
+/* Whether the batch writes a newer record about the same object. */
+static bool batch_has_newer(const struct store *s, const struct record *r)
 {
-    for (size_t i = from; i < s->n_fresh; i++)
-        if (record_same_object(&s->fresh[i]->stored.record, r))
+    for (size_t i = 0; i < s->n_written; i++)
+        if (s->written[i]->seq > r->seq && record_same_object(&s->written[i]->stored.record, r))
             return true;
     return false;
 }
 
-static size_t slot_of(uint64_t digest)
+void batch_note(struct batch_table *table, uint64_t number, size_t position)
 {
-    return digest % BATCH_SLOTS;
+    size_t slot = batch_slot(number);
+
+    while (table->at[slot] && table->at[slot] != position + 1)
+        slot = batch_next(slot);
+    table->at[slot] = (uint16_t)(position + 1);
 }
 
 void store_forget_batch(struct store *s)
 {
-    if (s->n_fresh)
-        memset(s->by_digest, 0, sizeof s->by_digest);
-    s->n_fresh = 0;
-}
-
-void store_note_fresh(struct store *s)
-{
-    size_t slot = slot_of(s->fresh[s->n_fresh - 1]->stored.body_first_digest);
-
-    while (s->by_digest[slot])
-        slot = (slot + 1) % BATCH_SLOTS;
-    s->by_digest[slot] = (uint16_t)s->n_fresh;
-}
-
-static bool repeats_in_batch(struct store *s, struct pending *p)
-{
-    const struct record *said = &p->stored.record;
-
-    for (size_t slot = slot_of(p->stored.body_first_digest); s->by_digest[slot];
-         slot = (slot + 1) % BATCH_SLOTS) {
-        size_t i = s->by_digest[slot] - 1u;
-        const struct record *earlier = &s->fresh[i]->stored.record;
-        if (s->fresh[i]->stored.body_first_digest != p->stored.body_first_digest ||
-            !str_eq(earlier->body_first, said->body_first))
-            continue;
-        bool newest = record_same_object(earlier, said) && !batch_has_object(s, i + 1, earlier);
-        if (newest || !earlier->first.by_arrival) {
-            p->seq = s->fresh[i]->seq;
-            return true;
-        }
+    if (s->n_written) {
+        memset(&s->by_digest, 0, sizeof s->by_digest);
+        memset(&s->by_track, 0, sizeof s->by_track);
+        memset(&s->by_seq, 0, sizeof s->by_seq);
     }
-    return false;
+    s->n_written = 0;
+    s->n_fresh = 0;
+    s->n_statements = 0;
+}
+
+void store_note_written(struct store *s, const struct pending *p)
+{
+    batch_note(&s->by_digest, p->stored.body_first_digest, p->op);
+    batch_note(&s->by_digest, p->stored.body_last_digest, p->op);
+    if (p->fate == PENDING_UPDATE)
+        batch_note(&s->by_seq, p->seq, p->op);
+    store_note_track(s, p);
+}
+
+struct pending *store_find_update(const struct store *s, uint64_t seq)
+{
+    for (size_t slot = batch_slot(seq); s->by_seq.at[slot]; slot = batch_next(slot)) {
+        struct pending *p = s->written[s->by_seq.at[slot] - 1u];
+        if (p->seq == seq)
+            return p;
+    }
+    return NULL;
 }
 
 /* Whether nothing stored is newer than seq about the object. The key leaves the cluster out, so the newest
@@ -87,21 +86,39 @@ static bool is_newest_stored(struct store *s, const struct record *r, uint64_t s
     return newest;
 }
 
-/* Whether the record at seq is one that p repeats. */
-static bool repeats_record(struct store *s, const struct pending *p, uint64_t seq)
+/* Whether what p says was the last or the first statement of a record, as the contract asks for. */
+static bool repeats_record(struct store *s, const struct pending *p, const struct record *r)
 {
-    const struct record *said = &p->stored.record;
+    struct str said = p->stored.record.body_first;
+    bool is_last = str_eq(r->body_last, said);
+
+    if ((is_last && !r->last.by_arrival) || (str_eq(r->body_first, said) && !r->first.by_arrival))
+        return true;
+    return is_last && record_same_object(r, &p->stored.record) && !batch_has_newer(s, r) &&
+           is_newest_stored(s, r, r->seq);
+}
+
+static bool repeats_in_batch(struct store *s, struct pending *p)
+{
+    uint64_t digest = p->stored.body_first_digest;
+
+    for (size_t slot = batch_slot(digest); s->by_digest.at[slot]; slot = batch_next(slot)) {
+        const struct pending *earlier = s->written[s->by_digest.at[slot] - 1u];
+        if ((earlier->stored.body_first_digest == digest || earlier->stored.body_last_digest == digest) &&
+            repeats_record(s, p, &earlier->stored.record)) {
+            p->seq = earlier->seq;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether p repeats the record at seq as it is stored. One that the batch changes has been looked at. */
+static bool repeats_seq(struct store *s, const struct pending *p, uint64_t seq)
+{
     struct record_stored stored;
 
-    if (!store_read(s, seq, &stored))
-        return false;
-    const struct record *r = &stored.record;
-    bool is_last = str_eq(r->body_last, said->body_first);
-    bool is_first = str_eq(r->body_first, said->body_first);
-    if ((is_last && !r->last.by_arrival) || (is_first && !r->first.by_arrival))
-        return true;
-    return is_last && record_same_object(r, said) && !batch_has_object(s, 0, r) &&
-           is_newest_stored(s, r, seq);
+    return !store_find_update(s, seq) && store_read(s, seq, &stored) && repeats_record(s, p, &stored.record);
 }
 
 /* Only the newest equal body can be the newest of its object, and a body whose timestamp is no use has none
@@ -112,29 +129,26 @@ static bool repeats_stored(struct store *s, struct pending *p)
     uint64_t first;
     uint64_t last;
 
-    if (!index_ends(s->index, key_of_body(p->stored.body_first_digest), &first, &last) ||
-        !store_read_begin(s))
+    if (!index_ends(s->index, key_of_body(p->stored.body_first_digest), &first, &last))
         return false;
-    bool found = true;
-    if (repeats_record(s, p, last))
+    if (repeats_seq(s, p, last))
         p->seq = last;
-    else if (last != first && repeats_record(s, p, first))
+    else if (last != first && repeats_seq(s, p, first))
         p->seq = first;
     else
-        found = false;
-    store_read_end(s);
-    return found;
+        return false;
+    return true;
 }
 
 void store_find_repeat(struct store *s, struct pending *p)
 {
     if (store_status_is_known(s, &p->stored.record, &p->seq)) {
-        p->repeat = true;
+        p->fate = PENDING_REPEAT;
         p->repeats_stored = p->seq <= s->last_seq;
     } else if (repeats_in_batch(s, p)) {
-        p->repeat = true;
+        p->fate = PENDING_REPEAT;
     } else if (repeats_stored(s, p)) {
-        p->repeat = true;
+        p->fate = PENDING_REPEAT;
         p->repeats_stored = true;
     }
 }

@@ -66,7 +66,8 @@ struct verdict {
     struct str explanation; /* one sentence: what is awaited and what each said last, with absolute times */
 };
 
-/* What is known beside the records. For the explanation only. */
+/* What is known beside the records. For the explanation only: a change of it makes no waiter ask again, so that an
+ * explanation kept for long may lack it. */
 struct verdict_facts {
     /* Of an object of `cluster`; NULL: not known. */
     bool (*is_suspended)(void *arg, struct str kind, struct str namespace, struct str name);

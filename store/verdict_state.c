@@ -19,8 +19,10 @@ bool record_before(const struct record *a, const struct record *b)
     int64_t at = to_seconds(a->last.effective_ms), bt = to_seconds(b->last.effective_ms);
     bool a_fails = a->class == CLASS_FAILURE, b_fails = b->class == CLASS_FAILURE;
 
+    /* Arrivals are the order of sequence, but for a record onto which a later one was coalesced. */
     if (a->last.by_arrival && b->last.by_arrival)
-        return a->seq < b->seq;
+        return a->last.effective_ms != b->last.effective_ms ? a->last.effective_ms < b->last.effective_ms
+                                                            : a->seq < b->seq;
     if (at != bt)
         return at < bt;
     return a_fails != b_fails ? b_fails : a->seq < b->seq;
@@ -31,11 +33,6 @@ struct str record_revision(const struct record *r)
     if (r->revision.len > 0)
         return r->revision;
     return r->origin_revision.len > 0 ? r->origin_revision : r->commit;
-}
-
-static bool decides(const struct record *r)
-{
-    return r->class == CLASS_SUCCESS || r->class == CLASS_FAILURE;
 }
 
 enum which { ABOUT_REVISION, ABOUT_ANYTHING };
@@ -50,7 +47,7 @@ static const struct record *latest(const struct view_object *o, enum which which
 
     for (size_t i = 0; i < o->n; i++) {
         const struct record *r = o->items[i].r;
-        if ((which == ABOUT_REVISION && !o->items[i].concerns) || (class == DECISIVE && !decides(r)) ||
+        if ((which == ABOUT_REVISION && !o->items[i].concerns) || (class == DECISIVE && !record_decides(r)) ||
             (class >= 0 && (int)r->class != class) ||
             (r->class == CLASS_FAILURE && class != ANY_CLASS && r->last.received_ms < failures_from_ms))
             continue;
@@ -83,6 +80,20 @@ static int64_t said_since(const struct view_object *o, const struct record *word
             continue;
         if (speaks_from(r, after) < since_ms)
             since_ms = speaks_from(r, after);
+    }
+    return since_ms;
+}
+
+/* Since when the object says what came instead: its earliest success for that revision after `word`. */
+static int64_t replaced_since(const struct view_object *o, const struct record *by, const struct record *word)
+{
+    int64_t since_ms = speaks_from(by, word);
+
+    for (size_t i = 0; i < o->n; i++) {
+        const struct record *r = o->items[i].r;
+        if (r->class == CLASS_SUCCESS && !o->items[i].concerns && (!word || record_before(word, r)) &&
+            speaks_from(r, word) < since_ms && str_eq(record_revision(r), record_revision(by)))
+            since_ms = speaks_from(r, word);
     }
     return since_ms;
 }
@@ -173,11 +184,14 @@ static void judge_failing(const struct view *v, struct object_state *s, const st
     const struct view_object *o = s->object;
     const struct record *success = latest(o, ABOUT_REVISION, CLASS_SUCCESS, INT64_MIN);
 
+    /* A wall clock that has stepped back does not take back what was received: time has come at least that far. */
+    int64_t now_ms = now.wall_ms > word->last.received_ms ? now.wall_ms : word->last.received_ms;
+
     s->fails = true;
     s->failing_since_ms = said_since(o, word, success, now.failures_from_ms);
     if (__builtin_add_overflow(s->failing_since_ms, v->q->fail_after_ms, &s->fails_at_ms))
         s->fails_at_ms = INT64_MAX;
-    if (now.wall_ms >= s->fails_at_ms) {
+    if (now_ms >= s->fails_at_ms) {
         s->state = VERDICT_FAILED;
         s->from_ms = s->fails_at_ms;
     }
@@ -201,12 +215,12 @@ struct object_state object_judge(const struct view *v, const struct view_object 
         s.state = VERDICT_SUCCEEDED;
         s.from_ms = said_since(o, word, failure, INT64_MIN);
         s.word = word;
-        s.by_ms = s.by ? speaks_from(s.by, word) : 0;
+        s.by_ms = s.by ? replaced_since(o, s.by, word) : 0;
         return s;
     }
     if (word)
         judge_failing(v, &s, word, now);
-    s.by_ms = s.by ? speaks_from(s.by, word) : 0;
+    s.by_ms = s.by ? replaced_since(o, s.by, word) : 0;
     if (s.by && superseded(v, o, s.by)) {
         s.state = VERDICT_SUPERSEDED;
         s.from_ms = s.by_ms;

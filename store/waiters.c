@@ -256,11 +256,22 @@ void waiter_new_attempt(struct waiter *w, int64_t failures_from_ms)
     mark(w);
 }
 
+static struct verdict *ask_for(const struct waiter *w, int64_t now_ms, struct ask_keys *ret_keys)
+{
+    struct verdict_now now = {.wall_ms = now_ms, .failures_from_ms = w->failures_from_ms};
+
+    return ask(w->owner->store, w->question, now, ret_keys);
+}
+
+struct verdict *waiter_ask(const struct waiter *w, int64_t now_ms)
+{
+    return ask_for(w, now_ms, NULL);
+}
+
 static void answer(struct waiter *w, int64_t now_ms)
 {
     struct waiters *ws = w->owner;
-    struct verdict_now now = {.wall_ms = now_ms, .failures_from_ms = w->failures_from_ms};
-    struct verdict *v = ask(ws->store, w->question, now, &ws->keys);
+    struct verdict *v = ask_for(w, now_ms, &ws->keys);
 
     if (!v || !subscribe(w, &ws->keys)) {
         verdict_free(v);

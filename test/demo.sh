@@ -101,7 +101,8 @@ bound_address() {
 start_binary() {
   [ -x "$binary" ] || die "no such program: $binary"
   : >"$work/flux-event-store.log" # bound_address may look before the program has begun
-  "$binary" --listen 127.0.0.1:0 --data-dir "$work/data" --kube-api "$api_url" \
+  # In a container, the temporary directory may well be on FUSE; these data need not outlive anything.
+  "$binary" --listen 127.0.0.1:0 --data-dir "$work/data" --allow-network-fs --kube-api "$api_url" \
     --kube-token-file "$work/api/token" --kube-ca-file "$work/api/ca.crt" 2>"$work/flux-event-store.log" &
   pids+=($!)
   until_true "flux-event-store to listen" bound_address
@@ -197,12 +198,16 @@ say_what_to_try() {
   cat <<TEXT
 flux-event-store is at $url, the API server at $api_url. Try, in another terminal:
 
+# what flux-event-store says
+tail -f $work/flux-event-store.log
+
 # a Run that waits for revision a, and one look at the Runs
 $api_curl $api_url/apis/tekton.dev/v1alpha1/namespaces/default/runs -H 'Content-Type: application/json' -d @$work/run.json
 $api_curl '$api_url/_control/table?resource=runs'
 
 # Flux says that its build failed; look again
 curl $url/events -d '{"metadata":{"revision":"a"},"timestamp":"0001-01-01T00:01:00Z","reason":"BuildFailed"}'
+$api_curl '$api_url/_control/table?resource=runs'
 
 # a CustomRun that waits for a commit, and the event that completes it
 $api_curl $api_url/apis/tekton.dev/v1beta1/namespaces/default/customruns -H 'Content-Type: application/json' -d @$work/customrun.json

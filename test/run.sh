@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the test programs named in "$1" (unit, ASan), "$2" (TSan) and "$3" (fuzz replays), then the hardening check and
-# the integration tests, and closes with one line: N passed, N failed.
+# Runs the test programs named in "$1" (unit, ASan), "$2" (TSan), "$3" (fuzz replays) and "$4" (simulators: the first
+# without sanitizers), then the hardening check and the integration tests, and closes with one line: N passed, N failed.
 set -uo pipefail
 
 passed=0
@@ -36,12 +36,15 @@ tap() {
 for program in $1; do tap "${program##*/}" "$program"; done
 for program in $2; do tap "${program##*/} (TSan)" "$program"; done
 for program in $3; do tap "${program##*/} (corpus)" "$program"; done
+read -r simulator simulator_asan <<<"$4"
+tap "simulator, 10000 seeds" "$simulator" 10000
+tap "simulator, 300 seeds (ASan)" "$simulator_asan" 300
 tap hardening test/hardening.sh build/flux-event-store
 
 # Integration runs the instrumented binary, so that a leak or a bad access there fails a test too.
 junit=$(mktemp)
 FES_BINARY=${FES_BINARY:-build/asan/flux-event-store} FES_FAKE=build/test/fake-apiserver \
-  timeout 900 /usr/bin/python3 -m pytest -q -p no:cacheprovider --junitxml="$junit" test/integration
+  timeout 900 /usr/bin/python3 -m pytest -q -n 4 -p no:cacheprovider --junitxml="$junit" test/integration
 status=$?
 counts=$(sed -n 's/.*<testsuite [^>]*errors="\([0-9]*\)" failures="\([0-9]*\)" skipped="\([0-9]*\)" tests="\([0-9]*\)".*/\1 \2 \3 \4/p' "$junit")
 rm -f "$junit"

@@ -94,9 +94,11 @@ static struct store *open_store(const char *dir)
 {
     char err[STORE_ERROR];
     struct reporter reporter = {.on_report = on_report};
-    struct store *s = store_open(&(struct store_config){.dir = dir}, &reporter, err);
+    struct store *s =
+        store_open(&(struct store_config){.dir = dir, .allow_network_fs = true}, &reporter, err);
     if (!s)
         die("open", err);
+    s->coalescing = false;
     return s;
 }
 

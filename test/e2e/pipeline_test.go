@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
 
 // tekton is the real controller of the pinned release. It needs no webhook, no kubelet and no image for
@@ -84,73 +83,55 @@ current-context: e2e
 	}
 }
 
-// newPipelineRun waits for one revision and, when that succeeded, for a second one whose name is a result of
-// the first wait: so the results are read by Tekton, not only by this test.
-func newPipelineRun(name, revision string) object {
-	wait := func(task, revision string) object {
-		return object{"name": task, "timeout": "5m",
-			"taskRef": object{"apiVersion": refV1, "kind": taskKind},
-			"params":  []any{object{"name": "revision", "value": revision}}}
-	}
-	return object{
-		"apiVersion": pipelineRunKind.apiVersion, "kind": pipelineRunKind.kind, "metadata": object{"name": name},
-		"spec": object{"pipelineSpec": object{
-			"tasks": []any{
-				wait("wait", revision),
-				wait("again", "$(tasks.wait.results.verdict)-"+name),
-			},
-			"results": []any{object{"name": "deployed", "value": "$(tasks.wait.results.object)"}},
-		}},
-	}
+// Each case is one PipelineRun. What it asserts is the PipelineRun's own end, and the end of our children.
+var pipelineCases = map[string]func(*pipelineCase){
+	"good":           goodPipeline,
+	"bad":            badPipeline,
+	"failed-message": failedMessageReachesFinally,
+	"missing-result": missingResult,
+	"old-ref":        oldRefIsRefused,
+	"twice":          duplicateParameter,
+	"number":         numberAsRevision,
+
+	"cancelled":      cancelledPipeline,
+	"cancel-finally": cancelledRunFinally,
+	"stop-finally":   stoppedRunFinally,
+	"stopped":        stoppedWithFailure,
+	"child-cancel":   childCancelledAlone,
+
+	"pipeline-time": pipelineTimeout,
+	"tasks-time":    tasksTimeout,
+	"finally-time":  finallyTimeout,
+	"task-time":     taskTimeout,
+	"spec-time":     taskRunSpecTimeout,
+
+	"retry":       retryUntilSuccess,
+	"retry-spent": retriesSpent,
+	"retry-time":  retryAfterTimeout,
+	"retry-stop":  cancelledRetry,
+
+	"go-on":        continueOnError,
+	"go-on-cancel": continueOnCancelledChild,
+
+	"matrix":        matrixFansOut,
+	"matrix-bad":    matrixWithOneFailure,
+	"matrix-result": matrixResultToNextTask,
+	"matrix-sum":    matrixResultToPipeline,
+
+	"recreated":     recreatedAfterCollection,
+	"adopts":        recreatedAdoptsItsChild,
+	"child-deleted": childDeletedMidWay,
 }
 
 func TestPipelineRunOfTheRealTekton(t *testing.T) {
-	const limit = 60 * time.Second // Tekton's start included
-	namespace := cluster.namespace(t)
-	p := startProduct(t)
-	startTekton(t)
-	pipelines := watch(t, cluster.admin, pipelineRunKind, namespace)
-	children := watch(t, cluster.admin, customRunKind, namespace)
-	good, bad := strings.Repeat("1a", 20), strings.Repeat("2b", 20)
-	for run, revision := range map[string]string{"good": good, "bad": bad, "cancelled": strings.Repeat("3c", 20)} {
-		create(t, pipelineRunKind, namespace, newPipelineRun(run, revision))
-	}
-	for _, run := range []string{"good", "bad", "cancelled"} {
-		children.await(t, run+"-wait", "Waiting", limit, in("Unknown", "Waiting"))
-		// From here on the PipelineRun knows its child: Tekton never tells a child it has not recorded.
-		pipelines.await(t, run, "child references", limit, func(o object) bool {
-			return at(o, "status", "childReferences", 0) != nil
-		})
-	}
-
-	p.post(kustomization("apps", good, "ReconciliationSucceeded", "info"))
-	children.awaitDone(t, customRunKind, "good-wait", "True", "ReconciliationSucceeded")
-	second := children.await(t, "good-again", "Waiting", limit, in("Unknown", "Waiting"))
-	if got := text(second.object, "spec", "params", 0, "value"); got != "succeeded-good" {
-		t.Errorf("Tekton handed on revision %q, want succeeded-good", got)
-	}
-	p.post(minimal("succeeded-good", "ReconciliationSucceeded"))
-	s := pipelines.await(t, "good", "final status", limit, done)
-	if !in("True", "Succeeded")(s.object) {
-		t.Errorf("PipelineRun good: %s", pretty(s.object["status"]))
-	}
-	if got := text(s.object, "status", "results", 0, "value"); got != "Kustomization/flux-system/apps" {
-		t.Errorf("PipelineRun good: result deployed is %q", got)
-	}
-
-	p.post(kustomization("apps", bad, "BuildFailed", "error"))
-	children.awaitDone(t, customRunKind, "bad-wait", "False", "ReconciliationFailed")
-	if s = pipelines.await(t, "bad", "final status", limit, done); !in("False", "Failed")(s.object) {
-		t.Errorf("PipelineRun bad: %s", pretty(s.object["status"]))
-	}
-	if states := children.history("bad-again"); len(states) != 0 {
-		t.Errorf("the task after the failed one was started: %s", pretty(states[0].object))
-	}
-
-	cluster.admin.must(t, "PATCH", pipelineRunKind.path(namespace)+"/cancelled", mergePatchType,
-		object{"spec": object{"status": "Cancelled"}})
-	children.awaitDone(t, customRunKind, "cancelled-wait", "False", "CustomRunCancelled")
-	if s = pipelines.await(t, "cancelled", "final status", limit, done); !in("False", "Cancelled")(s.object) {
-		t.Errorf("PipelineRun cancelled: %s", pretty(s.object["status"]))
-	}
+	w := startPipelines(t)
+	t.Run("case", func(t *testing.T) {
+		for run, play := range pipelineCases {
+			t.Run(run, func(t *testing.T) {
+				t.Parallel()
+				play(w.newCase(t, run))
+			})
+		}
+	})
+	t.Run("50 at once", func(t *testing.T) { fiftyPipelines(w.newCase(t, "fifty")) })
 }

@@ -86,7 +86,7 @@ func (p *product) start() {
 	p.t.Helper()
 	args := []string{
 		"--listen", fmt.Sprintf("127.0.0.1:%d", p.port),
-		"--data-dir", filepath.Join(p.folder, "data"),
+		"--data-dir", filepath.Join(p.folder, "data"), "--allow-network-fs",
 		"--kube-api", p.api,
 		"--kube-token-file", p.token,
 		"--kube-ca-file", p.ca,
@@ -157,13 +157,17 @@ func minimal(revision, reason string) []byte {
 
 // kustomization is an event as kustomize-controller writes it, for a Kustomization and a full revision.
 func kustomization(object, sha, reason, severity string) []byte {
+	return kustomizationAt(object, sha, reason, severity, time.Now())
+}
+
+func kustomizationAt(object, sha, reason, severity string, when time.Time) []byte {
 	return fmt.Appendf(nil, `{"involvedObject":{"kind":"Kustomization","namespace":"flux-system","name":"%s",`+
 		`"uid":"7d0cdc51-ddcf-4743-b223-83ca5c699632","apiVersion":"kustomize.toolkit.fluxcd.io/v1",`+
 		`"resourceVersion":"1042311"},`+
 		`"severity":"%s","timestamp":"%s","message":"what happened to %s","reason":"%s",`+
 		`"metadata":{"revision":"main@sha1:%s"},"reportingController":"kustomize-controller",`+
 		`"reportingInstance":"kustomize-controller-7c7b47f5f-8bhrp"}`,
-		object, severity, time.Now().UTC().Format(time.RFC3339), object, reason, sha)
+		object, severity, when.UTC().Format(time.RFC3339), object, reason, sha)
 }
 
 func golden(t *testing.T, name string) []byte {

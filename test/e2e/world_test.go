@@ -172,6 +172,7 @@ func (w *world) startAPIServer() error {
 		"--authorization-mode=RBAC",
 		"--service-cluster-ip-range=10.0.0.0/24",
 		"--disable-admission-plugins=ServiceAccount",
+		"--delete-collection-workers=8", // what a test leaves behind may be thousands of Runs
 	}
 	return w.launchAPIServer()
 }

@@ -9,6 +9,7 @@ Everything that was started is stopped at the end of its test, and must then exi
 last log lines of every process it had.
 """
 
+import json
 import os
 import sys
 
@@ -19,9 +20,11 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import fes  # noqa: E402  (needs the path above)
 
 STARTED = pytest.StashKey[list]()
+FAULT_HEAD = "fault | seconds | allowed | requests a second while down"
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: waits for most of a minute or longer; test/run.sh runs these beside the others")
     for name, path in (("FES_FAKE", fes.FAKE_BINARY), ("FES_BINARY", fes.SERVER_BINARY)):
         if name in os.environ and not os.access(path, os.X_OK):
             raise pytest.UsageError(f"{name}={path}: no such program")
@@ -34,6 +37,19 @@ def pytest_runtest_makereport(item, call):
     if report.failed:
         for process in item.stash.get(STARTED, []):
             report.sections.append((type(process).__name__, process.tail()))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The fault table: what test_k8s_faults.py recorded, one line per fault."""
+    lines = sorted(value for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+                   for name, value in report.user_properties if name == "fault" and report.when == "call")
+    if "FES_OWN_NETWORK" in os.environ and lines:
+        with open(os.environ["FES_OWN_NETWORK"], "w", encoding="utf-8") as file:
+            json.dump(lines[0], file)
+    if lines:
+        terminalreporter.write_sep("=", "faults: seconds from healing to the server's state")
+        for line in [FAULT_HEAD, "---|---|---|---"] + lines:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture

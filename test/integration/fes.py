@@ -363,7 +363,8 @@ class Server:
         self.start(wait_ready)
 
     def command(self):
-        command = [SERVER_BINARY, "--listen", "127.0.0.1:0", "--data-dir", self.data_dir]
+        # --allow-network-fs: the temporary directory of a container may well be on FUSE.
+        command = [SERVER_BINARY, "--listen", "127.0.0.1:0", "--data-dir", self.data_dir, "--allow-network-fs"]
         if self.fake is None:
             command.append("--no-kube")
         else:

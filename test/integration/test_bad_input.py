@@ -12,7 +12,7 @@ from fes import wait_until
 
 
 def run(*flags, env=None):
-    done = subprocess.run([fes.SERVER_BINARY, *flags], capture_output=True, text=True, timeout=fes.DEADLINE,
+    done = subprocess.run([fes.SERVER_BINARY, "--allow-network-fs", *flags], capture_output=True, text=True, timeout=fes.DEADLINE,
                           env={**os.environ, **(env or {})})
     assert done.stderr.count("\n") == (1 if done.returncode else 0), done.stderr
     return done
@@ -45,6 +45,7 @@ def test_bad_event_is_400_and_named(make_server, body, names):
     ("GET", "/events?nope=1", 400), ("GET", "/events?limit=0", 400), ("GET", "/events?limit=1001", 400),
     ("GET", "/events?kind=a&kind=b", 400), ("GET", "/events?since=yesterday", 400), ("GET", "/events?order=up", 400),
     ("GET", "/events?after=-1", 400), ("GET", "/events?name=%zz", 400),
+    ("POST", "/events?x=1", 400), ("GET", "/events/1?x=1", 400), ("GET", "/healthz?x=1", 400), ("GET", "/readyz?x=1", 400),
 ])
 def test_bad_request(make_server, method, path, status):
     server = make_server()
@@ -71,9 +72,11 @@ def test_a_body_over_4_mib_is_refused_before_it_is_read(make_server):
 
 @pytest.mark.parametrize("flags,names", [
     (["--nope"], "--nope"), (["--listen"], "--listen"), (["--listen", "nonsense", "--no-kube"], "nonsense"),
+    (["--check", "--listen", "nonsense", "--no-kube"], "nonsense"),
     (["--default-timeout", "soon"], "--default-timeout"), (["--log-level", "loud", "--no-kube"], "--log-level"),
     (["--ref", "noslash", "--kube-api", "http://127.0.0.1:1"], "--ref"), (["frobnicate"], "frobnicate"), ([], "--kube-api"),
-    (["--kube-api", "ftp://x"], "ftp://x"),
+    (["--kube-api", "ftp://x"], "ftp://x"), (["--kube-api", "http://127.0.0.1:1", "--namespace", "a/b"], '"a/b"'),
+    (["--kube-api", "http://127.0.0.1:1", "--namespace", "-a"], '"-a"'),
     (["--kube-api", "https://127.0.0.1:1", "--kube-ca-file", "/nonexistent/ca.crt"], "/nonexistent/ca.crt"),
     (["--kube-api", "https://127.0.0.1:1", "--kube-token-file", "/nonexistent/token"], "/nonexistent/token"),
 ])
@@ -89,6 +92,13 @@ def test_help_version_and_check(tmp_path):
     assert "--data-dir" in run("--help").stdout and "--kube-api" in run("--help").stdout
     assert run("--version").stdout.startswith("flux-event-store ")
     assert run("--check", "--no-kube", "--data-dir", str(tmp_path / "d")).stdout == "ok\n"
+
+
+def test_answers_end_in_a_newline(make_server):
+    server = make_server()
+    server.post({"reason": "x"})
+    for path in ("/healthz", "/readyz", "/events", "/events/1", "/events/2"):
+        assert server.get(path).text.endswith("}\n" if path != "/events" else "]\n"), path
 
 
 def test_unwritable_data_directory(tmp_path):
@@ -133,6 +143,7 @@ def test_wrong_ca(fake, make_server):
     server = make_server("--kube-ca-file", fake.other_ca_file, fake=fake)
     check_degraded(server, ["certificate verify failed", "self-signed", "self signed", "unable to get local issuer"])
     assert fake.log() == [], "a request was sent to a server that was not verified"
+    assert fake.other_ca_file in server.process.stderr(), "the log names the file"
 
 
 @pytest.mark.parametrize("flag", ["--wrong-san", "--expired"])

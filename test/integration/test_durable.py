@@ -4,6 +4,7 @@ import concurrent.futures
 import json
 import os
 import select
+import signal
 import subprocess
 
 import pytest
@@ -37,6 +38,28 @@ def test_no_answer_before_the_commit_returned(make_server, tmp_path, monkeypatch
         answer = client.recv(4096)
     assert answer.startswith(b"HTTP/1.1 200 ") and b'{"id":"1"}' in answer, answer
     assert server.get("/events/1").status == 200
+
+
+def test_sigterm_answers_what_was_accepted(make_server, tmp_path, monkeypatch):
+    """SIGTERM while the commit is held back: no new connection, but the event is stored and its sender told."""
+    monkeypatch.setattr(fes, "SERVER_BINARY", PLAIN_BINARY)
+    hold = tmp_path / "hold"
+    server = make_server(env={"LD_PRELOAD": HOLD_LIBRARY, "FES_HOLD": str(hold)})
+    hold.touch()
+    with server.socket() as client:
+        client.sendall(b"POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 16\r\n\r\n" b'{"reason":"bye"}')
+        client.settimeout(fes.DEADLINE)
+        wait_until(lambda: os.path.exists(f"{hold}.held"), what="the commit is held in fdatasync")
+        server.process.signal(signal.SIGTERM)
+        wait_until(lambda: any(line.get("msg") == "stopping" for line in server.logs()), what="it stops")
+        with pytest.raises(OSError):
+            server.socket()
+        hold.unlink()
+        answer = client.recv(4096)
+        assert answer.startswith(b"HTTP/1.1 200 ") and b"\r\nConnection: close\r\n" in answer, answer
+    assert server.terminate() == 0
+    server.restart()
+    assert server.get("/events/1").json()["reason"] == "bye"
 
 
 def test_every_golden_event_is_given_back(make_server):
@@ -110,7 +133,8 @@ def test_kill_under_load_loses_nothing_acknowledged(make_server):
 
 def test_second_process_is_refused(make_server):
     server = make_server()
-    second = subprocess.run([fes.SERVER_BINARY, "--no-kube", "--listen", "127.0.0.1:0", "--data-dir", server.data_dir],
+    second = subprocess.run([fes.SERVER_BINARY, "--no-kube", "--listen", "127.0.0.1:0", "--data-dir", server.data_dir,
+                             "--allow-network-fs"],
                             capture_output=True, text=True, timeout=fes.DEADLINE)
     assert second.returncode == 2 and second.stderr.count("\n") == 1, second
     assert server.data_dir in second.stderr and str(server.process.child.pid) in second.stderr, second.stderr
@@ -125,6 +149,7 @@ def test_a_data_directory_that_cannot_be_used(make_server, tmp_path, make_dir):
     else:
         data.mkdir()
         (data / "data.mdb").write_bytes(b"garbage" * 4096)
-    done = subprocess.run([fes.SERVER_BINARY, "--no-kube", "--listen", "127.0.0.1:0", "--data-dir", str(data)],
+    done = subprocess.run([fes.SERVER_BINARY, "--no-kube", "--listen", "127.0.0.1:0", "--data-dir", str(data),
+                           "--allow-network-fs"],
                           capture_output=True, text=True, timeout=fes.DEADLINE)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and str(data) in done.stderr, done

@@ -209,7 +209,7 @@ static void item_30_garbage_condition_is_rewritten(void)
     CHECK_STR(status_text(C, "w", "startTime"), STR("2025-12-31T23:50:00Z"));
 }
 
-static void item_31_cancel_while_waiting(void)
+static void item_31_32_33_cancel_while_waiting(void)
 {
     begin();
     create(C, "w", "");
@@ -377,7 +377,7 @@ static void item_42_46_retries_after_failures(void)
     CHECK_STR(text_in(entries, "1.conditions.0.status"), STR("False"));
 }
 
-static void a_third_failure_is_final(void)
+static void item_42_the_last_failure_is_final(void)
 {
     begin();
     create(C, "w", ",\"retries\":1");
@@ -409,6 +409,23 @@ static void item_43_each_attempt_has_its_timeout(void)
     serve_all();
     CHECK_STR(condition(C, "w", "reason"), STR("CustomRunTimedOut"));
     CHECK_STR(status_text(C, "w", "completionTime"), STR("2026-01-01T00:20:00Z"));
+}
+
+/* The second attempt would begin where the first did, if only the wall clock were asked. */
+static void item_43_50_the_wall_clock_steps_back_between_attempts(void)
+{
+    begin();
+    create(C, "w", ",\"retries\":1,\"timeout\":\"1m\"");
+    serve_all();
+    now.wall_ms -= 10 * MINUTE;
+    advance(MINUTE);
+    serve_all();
+    CHECK_STR(condition(C, "w", "reason"), STR("Retrying"));
+    CHECK(controller->slots[0]->run.deadline_mono_ms > now.mono_ms);
+    CHECK(wake_ms != INT64_MAX);
+    advance(10 * MINUTE + SECOND);
+    serve_all();
+    CHECK_STR(condition(C, "w", "reason"), STR("CustomRunTimedOut"));
 }
 
 static void item_45_run_retries_without_retries_status(void)
@@ -524,7 +541,7 @@ static void item_51_malformed_is_counted(void)
     CHECK_INT(controller->n_tracked, 0);
 }
 
-static void item_61_what_a_new_list_does_not_show_is_gone(void)
+static void item_61_66_what_a_new_list_does_not_show_is_gone(void)
 {
     begin();
     create(C, "stays", "");
@@ -544,6 +561,25 @@ static void item_61_what_a_new_list_does_not_show_is_gone(void)
     harness_case("item_66 the kind is not served any more");
     controller_on_absent(controller, C, 0);
     CHECK_INT(stats().waiting, 1);
+    CHECK_INT(count_waiters(), 1);
+}
+
+static void one_patch_under_way_while_a_collection_is_out_of_sight(void)
+{
+    begin();
+    create(C, "w", "");
+    create(C, "x", "");
+    controller_on_absent(controller, C, 0);
+    harness_case("shown again before the reply");
+    show(C, "w");
+    turn();
+    CHECK_INT(count_requests(A_PATCH), 2);
+    serve_all();
+    CHECK_STR(condition(C, "w", "reason"), STR("Waiting"));
+    CHECK_INT(count_requests(A_PATCH), 2);
+    harness_case("not shown again: forgotten with the reply");
+    CHECK_INT(stats().waiting, 1);
+    CHECK_INT(stats().in_flight, 0);
     CHECK_INT(count_waiters(), 1);
 }
 
@@ -733,22 +769,24 @@ int main(void)
                                              TEST(item_26_restart_between_commit_and_patch),
                                              TEST(item_27_28_terminal_is_sticky),
                                              TEST(item_30_garbage_condition_is_rewritten),
-                                             TEST(item_31_cancel_while_waiting),
+                                             TEST(item_31_32_33_cancel_while_waiting),
                                              TEST(item_34_cancel_at_creation),
                                              TEST(item_35_cancel_and_success_race),
                                              TEST(item_38_invalid_timeout_and_other_rejections),
                                              TEST(item_39_expiry_without_any_api_event),
                                              TEST(item_40_expired_while_down),
                                              TEST(item_42_46_retries_after_failures),
-                                             TEST(a_third_failure_is_final),
+                                             TEST(item_42_the_last_failure_is_final),
                                              TEST(item_43_each_attempt_has_its_timeout),
+                                             TEST(item_43_50_the_wall_clock_steps_back_between_attempts),
                                              TEST(item_45_run_retries_without_retries_status),
                                              TEST(item_47_deleted_while_waiting),
                                              TEST(item_48_being_deleted),
                                              TEST(item_49_same_name_new_uid),
                                              TEST(item_50_clocks),
                                              TEST(item_51_malformed_is_counted),
-                                             TEST(item_61_what_a_new_list_does_not_show_is_gone),
+                                             TEST(item_61_66_what_a_new_list_does_not_show_is_gone),
+                                             TEST(one_patch_under_way_while_a_collection_is_out_of_sight),
                                              TEST(item_67_same_name_in_both_kinds),
                                              TEST(item_70_foreign_runs_are_held_nowhere),
                                              TEST(a_changed_spec_asks_another_question),

@@ -76,6 +76,17 @@ void waiter_new_attempt(struct waiter *w, int64_t failures_from_ms)
     w->marked = true;
 }
 
+const struct question *waiter_question(const struct waiter *w)
+{
+    return w->question;
+}
+
+/* Of an empty store, whatever store_says. */
+struct verdict *waiter_ask(const struct waiter *w, int64_t now_ms)
+{
+    return verdict_new(w->question, NULL, 0, (struct verdict_now){now_ms, w->failures_from_ms});
+}
+
 __attribute__((unused)) static size_t count_waiters(void)
 {
     size_t n = 0;

@@ -57,7 +57,8 @@ static void open_store(struct app *app, uint64_t max_queued_bytes)
     snprintf(app->dir, sizeof app->dir, "%s/http_events.XXXXXX",
              getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
     CHECK(mkdtemp(app->dir) != NULL);
-    struct store_config config = {.dir = app->dir, .max_queued_bytes = max_queued_bytes};
+    struct store_config config = {
+        .dir = app->dir, .allow_network_fs = true, .max_queued_bytes = max_queued_bytes};
     app->store = store_open(&config, &app->rig.reporter, err);
     if (!app->store)
         HARNESS_FAIL("%s", err);

@@ -98,6 +98,7 @@ static const struct row rows[] = {
     ROW("PUT", "PUT /ok HTTP/1.1\r\n" H "Content-Length: 3\r\n\r\nabc", 405),
     ROW("DELETE", "DELETE /ok HTTP/1.1\r\n" H "\r\n", 405),
     ROW("OPTIONS", "OPTIONS /ok HTTP/1.1\r\n" H "\r\n", 405),
+    ROW("PATCH without a length", "PATCH /ok HTTP/1.1\r\n" H "\r\n", 405),
     ROW("PATCH of an unknown path", "PATCH /no HTTP/1.1\r\n" H "Content-Length: 0\r\n\r\n", 404),
     ROW("target of all kinds of bytes", "GET /ok?a=%00%zz&b=\\\"<>^`{|}' HTTP/1.1\r\n" H "\r\n", 200),
     ROW("scheme in the path", "GET /http://x:y@[z HTTP/1.1\r\n" H "\r\n", 404),
@@ -352,6 +353,14 @@ static void test_body_total(void)
     client_send(&b, (struct str){bytes, sizeof bytes});
     client_send(&b, (struct str){bytes, 3000});
     CHECK_INT(client_answer(&b, NULL), 200);
+
+    /* What a handler keeps counts as well. */
+    client_close(&b);
+    client_open(&b, &rig);
+    http_server_set_queued(rig.server, 5000);
+    client_text(&b, "POST /ok HTTP/1.1\r\n" H "Content-Length: 7000\r\n\r\n");
+    client_send(&b, (struct str){bytes, sizeof bytes});
+    CHECK_INT(client_answer(&b, NULL), 503);
     client_close(&a);
     client_close(&b);
     rig_stop(&rig);

@@ -457,9 +457,8 @@ static void test_health(void)
     CHECK(health_add(h, "runs", false, part_ready, why));
     client_text(&c, "GET /readyz HTTP/1.1\r\n" H "\r\n");
     CHECK_INT(client_answer(&c, &body), 200);
-    CHECK_STR(
-        body,
-        STR("{\"store\":{\"ready\":true},\"runs\":{\"ready\":false,\"why\":\"the \\\"disk\\\" is full\"}}"));
+    CHECK_STR(body, STR("{\"store\":{\"ready\":true},\"runs\":{\"ready\":false,\"why\":\"the \\\"disk\\\" is "
+                        "full\"}}\n"));
     client_next(&c);
     CHECK(health_add(h, "other", true, part_ready, why));
     client_text(&c, "GET /readyz HTTP/1.1\r\n" H "\r\n");

@@ -3,7 +3,7 @@
 
 #include "harness.h"
 
-static void test_growth(void)
+static void item_65_growth(void)
 {
     static const int64_t least[] = {800, 1600, 3200, 6400, 12800, 25600, 30000, 30000};
     struct k8s_backoff low = {0}, high = {0};
@@ -38,5 +38,5 @@ static void test_retry(void)
 
 int main(void)
 {
-    return harness_run((struct test[]){TEST(test_growth), TEST(test_afresh), TEST(test_retry), {0}});
+    return harness_run((struct test[]){TEST(item_65_growth), TEST(test_afresh), TEST(test_retry), {0}});
 }

@@ -68,7 +68,7 @@ static void finish(void)
 
 static void ask(uint64_t token)
 {
-    CHECK(k8s_request(client, K8S_GET, "/x", STR_NONE, false, on_reply, NULL, token));
+    CHECK(k8s_request(client, K8S_GET, "/x", STR_NONE, true, on_reply, NULL, token));
 }
 
 static SSL_CTX *tls_for(const char *san, long valid_s)
@@ -125,7 +125,7 @@ static void test_verbs(void)
 }
 
 /* Whoever cannot prove to be the API server gets no byte of a request, and so no token. */
-static void test_impostors(void)
+static void item_68_impostors(void)
 {
     static const struct {
         const char *name, *host, *san;
@@ -168,7 +168,7 @@ static void test_impostors(void)
     }
 }
 
-static void test_names_and_ipv6(void)
+static void item_68_names_and_ipv6(void)
 {
     begin(tls_for("DNS:localhost", 3600), answer_ok);
     make_client("localhost", "t");
@@ -199,7 +199,7 @@ static void want_new_token(struct server *s, struct peer *p)
         peer_answer(p, 401, "", "{\"kind\":\"Status\",\"message\":\"Unauthorized\"}");
 }
 
-static void test_rotated_token(void)
+static void item_56_68_rotated_token(void)
 {
     begin(NULL, want_new_token);
     make_client("127.0.0.1", "old");
@@ -274,7 +274,7 @@ static void test_closed_by_server(void)
     finish();
 }
 
-static void test_unreachable(void)
+static void item_65_unreachable(void)
 {
     const char *why;
     struct k8s_stats stats;
@@ -317,7 +317,7 @@ static void too_many_once(struct server *s, struct peer *p)
         peer_answer(p, 200, "", "{}");
 }
 
-static void test_retry_after(void)
+static void item_53_retry_after_of_the_server(void)
 {
     begin(NULL, too_many_once);
     make_client("127.0.0.1", NULL);
@@ -340,13 +340,18 @@ static void never(struct server *s, struct peer *p)
     (void)s, (void)p;
 }
 
+static void ask_patiently(uint64_t token)
+{
+    CHECK(k8s_request(client, K8S_CREATE, "/patient", STR("{}"), false, on_reply, NULL, token));
+}
+
 static void test_pool(void)
 {
     begin(NULL, never);
     make_client("127.0.0.1", NULL);
-    for (uint64_t i = 0; i < 20; i++)
+    for (uint64_t i = 1; i <= 20; i++)
         ask(i);
-    CHECK(k8s_request(client, K8S_GET, "/urgent", STR_NONE, true, on_reply, NULL, 99));
+    ask_patiently(99);
     WAIT_FOR(base, server->requests == 16, 5000);
     RUN_FOR(base, 50);
     CHECK_INT(server->connections, 16);
@@ -357,10 +362,37 @@ static void test_pool(void)
         peer_answer(&server->peers[i], 200, "", "{}");
     WAIT_FOR(base, got.n == 21, 5000);
     CHECK_INT(server->connections, 16);
-    bool overtook = false;
-    for (int i = 0; i < 16; i++)
-        overtook |= got.order[i] == 99;
-    CHECK(overtook);
+    finish();
+}
+
+/* A status never waits behind Events and explanations: not in the queue, and not for a connection. */
+static void test_patient_leave_room(void)
+{
+    begin(NULL, never);
+    make_client("127.0.0.1", NULL);
+    for (uint64_t i = 1; i <= 20; i++)
+        ask_patiently(i);
+    WAIT_FOR(base, server->requests == K8S_MAX_PATIENT, 5000);
+    RUN_FOR(base, 50);
+    CHECK_INT(server->requests, K8S_MAX_PATIENT);
+    for (uint64_t i = 101; i <= 110; i++)
+        ask(i);
+    WAIT_FOR(base, server->requests == 16, 5000);
+    server->on_request = answer_ok;
+    for (int i = 0; i < K8S_MAX_PATIENT; i++)
+        peer_answer(&server->peers[i], 200, "", "{}");
+    WAIT_FOR(base, got.n == K8S_MAX_PATIENT + 2 + 12, 5000);
+    int last_urgent = 0, patient_before = 0;
+    for (int i = 0; i < got.n; i++)
+        if (got.order[i] > 100)
+            last_urgent = i;
+    for (int i = 0; i < last_urgent; i++)
+        patient_before += got.order[i] < 100;
+    CHECK_INT(patient_before, K8S_MAX_PATIENT);
+    for (int i = K8S_MAX_PATIENT; i < 16; i++)
+        peer_answer(&server->peers[i], 200, "", "{}");
+    WAIT_FOR(base, got.n == 30, 5000);
+    CHECK_INT(k8s_client_pending(client), 0);
     finish();
 }
 
@@ -455,13 +487,14 @@ int main(void)
     signal(SIGPIPE, SIG_IGN);
     int failed = harness_run((struct test[]){TEST(test_get_over_tls),
                                              TEST(test_verbs),
-                                             TEST(test_impostors),
-                                             TEST(test_names_and_ipv6),
-                                             TEST(test_rotated_token),
+                                             TEST(item_68_impostors),
+                                             TEST(item_68_names_and_ipv6),
+                                             TEST(item_56_68_rotated_token),
                                              TEST(test_closed_by_server),
-                                             TEST(test_unreachable),
-                                             TEST(test_retry_after),
+                                             TEST(item_65_unreachable),
+                                             TEST(item_53_retry_after_of_the_server),
                                              TEST(test_pool),
+                                             TEST(test_patient_leave_room),
                                              TEST(test_broken_answers),
                                              TEST(test_free_with_requests),
                                              TEST(test_silent_server),

@@ -90,7 +90,7 @@ static void write_authority(const char *name)
     authority_free(&ca);
 }
 
-static void test_pod(void)
+static void item_68_pod(void)
 {
     char err[K8S_ERROR];
 
@@ -180,7 +180,7 @@ static void test_errors(void)
     }
 }
 
-static void test_token_changes(void)
+static void item_56_68_token_changes(void)
 {
     char err[K8S_ERROR];
 
@@ -213,7 +213,7 @@ static void test_token_changes(void)
     k8s_creds_free(c);
 }
 
-static void test_ca_changes(void)
+static void item_68_ca_changes(void)
 {
     char err[K8S_ERROR];
 
@@ -249,10 +249,10 @@ int main(void)
 {
     int failed = harness_run((struct test[]){TEST(test_flags),
                                              TEST(test_urls),
-                                             TEST(test_pod),
+                                             TEST(item_68_pod),
                                              TEST(test_errors),
-                                             TEST(test_token_changes),
-                                             TEST(test_ca_changes),
+                                             TEST(item_56_68_token_changes),
+                                             TEST(item_68_ca_changes),
                                              {0}});
     remove_folder();
     return failed;

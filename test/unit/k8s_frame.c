@@ -22,7 +22,7 @@ static void frame(struct str s, size_t a, size_t b, size_t most, struct text *ou
     k8s_frame_free(&f);
 }
 
-static void test_every_split(void)
+static void item_63_every_split(void)
 {
     static const struct {
         const char *name;
@@ -92,5 +92,5 @@ static void test_reset(void)
 int main(void)
 {
     return harness_run(
-        (struct test[]){TEST(test_every_split), TEST(test_memory_is_given_back), TEST(test_reset), {0}});
+        (struct test[]){TEST(item_63_every_split), TEST(test_memory_is_given_back), TEST(test_reset), {0}});
 }

@@ -185,7 +185,7 @@ static const char *state_why(enum k8s_watch_state *ret)
     return why;
 }
 
-static void test_list_and_watch(void)
+static void item_62_63_list_and_watch(void)
 {
     static const struct answer answers[] = {
         {BODY, 200, NULL, LIST(ITEM("a", "5") "," ITEM("b", "6"), "10", "t+/=")},
@@ -205,8 +205,13 @@ static void test_list_and_watch(void)
     CHECK_STR(str_split(&rest, '\n'), STR("GET /apis/x/v1/runs?limit=250"));
     CHECK_STR(str_split(&rest, '\n'), STR("GET /apis/x/v1/runs?limit=250&continue=t%2B%2F%3D"));
     struct str line = str_split(&rest, '\n');
-    CHECK(str_starts(line, STR("GET /apis/x/v1/runs?watch=1&allowWatchBookmarks=true&timeoutSeconds=")));
+    struct str start = STR("GET /apis/x/v1/runs?watch=1&allowWatchBookmarks=true&timeoutSeconds=");
+    CHECK(str_starts(line, start));
     CHECK(str_ends(line, STR("&resourceVersion=10")));
+    struct str behind = str_from(line, start.len);
+    uint64_t seconds = 0;
+    CHECK(str_to_u64(str_split(&behind, '&'), &seconds));
+    CHECK(seconds >= 300 && seconds <= 600); /* of a watch: long enough for an idle process to stay idle */
     CHECK_INT(server->connections, 1);
     CHECK_INT(reports.n, 0);
     /* The bookmark moved the position; the unknown type did not. */
@@ -393,7 +398,7 @@ static const struct row {
      "API server unreachable"},
 };
 
-static void test_streams(void)
+static void item_60_61_63_streams(void)
 {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const struct row *r = &rows[i];
@@ -415,7 +420,7 @@ static void test_streams(void)
     }
 }
 
-static void test_absent(void)
+static void item_66_not_served(void)
 {
     static const struct answer answers[] = {{BODY, 404, NULL, "404 page not found"}, END};
     static const struct answer forbidden[] = {
@@ -498,7 +503,7 @@ static void test_refused_by_a_server_that_starts(void)
     finish();
 }
 
-static void test_large_objects(void)
+static void item_63_large_objects(void)
 {
     enum { LARGE = 1400000 };
     char *text = malloc(LARGE + 200);
@@ -540,7 +545,7 @@ static void test_endless_chunk(void)
 }
 
 /* An outage: the watch goes on from where it was, within a second of the server's return. */
-static void test_outage(void)
+static void item_65_outage(void)
 {
     static const struct answer answers[] = {ONE,
                                             {STREAM_OPEN, 200, NULL, EVENT("ADDED", "b", "11")},
@@ -590,14 +595,14 @@ static void test_idle(void)
 int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
-    return harness_run((struct test[]){TEST(test_list_and_watch),
-                                       TEST(test_streams),
-                                       TEST(test_absent),
+    return harness_run((struct test[]){TEST(item_62_63_list_and_watch),
+                                       TEST(item_60_61_63_streams),
+                                       TEST(item_66_not_served),
                                        TEST(test_versions),
                                        TEST(test_refused_by_a_server_that_starts),
-                                       TEST(test_large_objects),
+                                       TEST(item_63_large_objects),
                                        TEST(test_endless_chunk),
-                                       TEST(test_outage),
+                                       TEST(item_65_outage),
                                        TEST(test_idle),
                                        {0}});
 }

@@ -26,6 +26,7 @@ struct fixture {
     struct done done[DONE_MAX];
     size_t n_done;
     char last_error[256];
+    bool uncoalesced; /* each statement is a record, from the next opening on */
 };
 
 __attribute__((unused)) static void fixture_report(void *arg, const struct report *report)
@@ -47,7 +48,7 @@ __attribute__((unused)) static struct store *fixture_try_open(struct fixture *f,
                                                               char err[static STORE_ERROR])
 {
     struct reporter reporter = {fixture_report, f};
-    struct store_config config = {.dir = f->dir, .cluster = cluster};
+    struct store_config config = {.dir = f->dir, .cluster = cluster, .allow_network_fs = true};
     return store_open(&config, &reporter, err);
 }
 
@@ -57,6 +58,7 @@ __attribute__((unused)) static void fixture_open(struct fixture *f)
     f->store = fixture_try_open(f, NULL, err);
     if (!f->store)
         HARNESS_FAIL("store_open: %s", err);
+    f->store->coalescing = !f->uncoalesced;
 }
 
 __attribute__((unused)) static struct fixture *fixture_new(void)
@@ -66,6 +68,14 @@ __attribute__((unused)) static struct fixture *fixture_new(void)
     (void)snprintf(f->dir, sizeof f->dir, "/tmp/fes-store-XXXXXX");
     CHECK(mkdtemp(f->dir) != NULL);
     fixture_open(f);
+    return f;
+}
+
+__attribute__((unused)) static struct fixture *fixture_new_uncoalesced(void)
+{
+    struct fixture *f = fixture_new();
+    f->uncoalesced = true;
+    f->store->coalescing = false;
     return f;
 }
 

@@ -123,6 +123,101 @@ static void test_against_model(void)
     }
 }
 
+static size_t model_position(const struct seqs *model, uint64_t seq)
+{
+    size_t i = 0;
+    while (i < model->n && model->at[i] < seq)
+        i++;
+    return i;
+}
+
+static void model_add(struct seqs *model, uint64_t seq)
+{
+    size_t i = model_position(model, seq);
+
+    if (i < model->n && model->at[i] == seq)
+        return;
+    CHECK(seqs_add(model, 0));
+    memmove(&model->at[i + 1], &model->at[i], (model->n - 1 - i) * sizeof model->at[0]);
+    model->at[i] = seq;
+}
+
+static void model_remove(struct seqs *model, uint64_t seq)
+{
+    size_t i = model_position(model, seq);
+
+    if (i == model->n || model->at[i] != seq)
+        return;
+    model->n--;
+    memmove(&model->at[i], &model->at[i + 1], (model->n - i) * sizeof model->at[0]);
+}
+
+/* Numbers come and go in any order; in the end all go, and nothing more is allocated when they come again. */
+static void test_removal_against_model(void)
+{
+    enum { KEYS = 60, STEPS = 20000 };
+    for (uint64_t round = 1; round <= 4; round++) {
+        uint64_t state = round * 0x9E3779B97F4A7C15;
+        struct seqs model[KEYS] = {0};
+        uint64_t keys[KEYS];
+        struct index *ix = index_new(0);
+        size_t bytes = 0;
+        for (size_t i = 0; i < KEYS; i++) /* many in one table, with the same place in it */
+            keys[i] = i % 2 ? i : random_next(&state);
+        for (int again = 0; again < 4; again++) {
+            for (size_t i = 0; i < STEPS; i++) {
+                size_t k = random_next(&state) % (i % 4 ? KEYS : 2);
+                uint64_t spread = round % 2 ? 500 : UINT64_C(1) << (7 * round);
+                uint64_t seq = 1 + random_next(&state) % spread;
+                bool add = i < STEPS / 2 ? random_next(&state) % 4 > 0 : random_next(&state) % 4 == 0;
+                if (!add && model[k].n) /* most removals hit */
+                    seq = model[k].at[random_next(&state) % model[k].n];
+                if (add) {
+                    model_add(&model[k], seq);
+                    CHECK(index_add(ix, keys[k], seq));
+                } else {
+                    model_remove(&model[k], seq);
+                    index_remove(ix, keys[k], seq);
+                }
+                if (i % 64 == 0)
+                    check_key(ix, keys[k], &model[k]);
+            }
+            for (size_t i = 0; i < KEYS; i++) {
+                harness_case("round %llu key %zu", (unsigned long long)round, i);
+                check_key(ix, keys[i], &model[i]);
+                while (model[i].n) {
+                    uint64_t seq = model[i].at[random_next(&state) % model[i].n];
+                    model_remove(&model[i], seq);
+                    index_remove(ix, keys[i], seq);
+                    index_remove(ix, keys[i], seq);
+                }
+                check_key(ix, keys[i], &model[i]);
+            }
+            if (again)
+                CHECK(index_bytes(ix) <= bytes + (1 << 16));
+            else
+                bytes = index_bytes(ix);
+        }
+        for (size_t i = 0; i < KEYS; i++)
+            seqs_free(&model[i]);
+        index_free(ix);
+    }
+}
+
+static void test_set(void)
+{
+    struct index *ix = index_new(0);
+
+    for (uint64_t i = 1; i <= 1000; i++)
+        CHECK(index_set(ix, i % 10, i));
+    check_key(ix, 3, &(struct seqs){.at = (uint64_t[]){993}, .n = 1});
+    index_remove(ix, 3, 992);
+    check_key(ix, 3, &(struct seqs){.at = (uint64_t[]){993}, .n = 1});
+    index_remove(ix, 3, 993);
+    check_key(ix, 3, &(struct seqs){0});
+    index_free(ix);
+}
+
 static void test_many_keys(void)
 {
     struct index *ix = index_new(1000);
@@ -183,6 +278,8 @@ int main(void)
                                        TEST(test_seeds_differ),
                                        TEST(test_keys_of_record),
                                        TEST(test_against_model),
+                                       TEST(test_removal_against_model),
+                                       TEST(test_set),
                                        TEST(test_many_keys),
                                        TEST(test_seqs_sort),
                                        TEST(test_network_file_systems),

@@ -155,7 +155,7 @@ static const struct {
     {"a timestamp in the future is none", {&curl_late, &curl_success, &curl_late}, {1, 2, 3}},
     {"Flux retries at once", {&dated_fail, &dated_fail}, {1, 1}},
     {"Flux retries late", {&dated_fail, &dated_success, &dated_fail}, {1, 2, 1}},
-    {"objects of clusters differ", {&elsewhere, &elsewhere_noise, &elsewhere_here, &elsewhere}, {1, 2, 3, 4}},
+    {"objects of clusters differ", {&elsewhere, &elsewhere_noise, &elsewhere_here, &elsewhere}, {1, 2, 3, 1}},
 };
 
 static void test_repeats_across_batches(void)
@@ -198,7 +198,7 @@ static void test_repeats_within_a_batch(void)
 /* Many appends while commits run: numbers without a gap, completions in order. */
 static void test_group_commit(void)
 {
-    struct fixture *f = fixture_new();
+    struct fixture *f = fixture_new_uncoalesced();
     struct store_stats stats;
     char message[32];
 
@@ -279,6 +279,13 @@ static void test_nothing_before_the_commit(void)
         CHECK_INT(seen.n, 0);
     }
     (void)sem_post(&gate.open);
+    /* On disk, but not yet published: who reads it now would be told of it a second time. */
+    struct pollfd returned = {.fd = store_fd(f->store), .events = POLLIN};
+    CHECK_INT(poll(&returned, 1, DEADLINE_MS), 1);
+    CHECK(!store_get(f->store, 1, on_seen, &seen));
+    CHECK_INT(store_scan(f->store, 0, false, 10, on_seen, &seen), 0);
+    CHECK_INT(store_scan(f->store, 0, true, 10, on_seen, &seen), 0);
+    CHECK_INT(seen.n, 0);
     fixture_turn(f);
     CHECK_INT(f->n_done, 1);
     CHECK_INT(f->done[0].token, 7);
@@ -302,7 +309,7 @@ static int fail_with(void *arg)
 
 static void test_disk_full(void)
 {
-    struct fixture *f = fixture_new();
+    struct fixture *f = fixture_new_uncoalesced();
     int status = ENOSPC;
     const char *why = NULL;
 
@@ -353,7 +360,7 @@ static void limit_files(rlim_t bytes)
 /* A limit on the size of files cuts writes short, as a full disk does: the real thing, down to LMDB. */
 static void test_really_full(void)
 {
-    struct fixture *f = fixture_new();
+    struct fixture *f = fixture_new_uncoalesced();
     struct flux_event e = event_of(&ks);
     static char body[20000];
     const char *why = NULL;
@@ -742,6 +749,28 @@ static void test_modes(void)
     fixture_free(f);
 }
 
+/* A power failure while a store is made leaves what is no LMDB file yet; test/crash makes such disks by the hundred. */
+static void test_interrupted_creation(void)
+{
+    struct fixture *f = fixture_new();
+    char path[600];
+
+    fixture_close(f);
+    (void)snprintf(path, sizeof path, "%s/data.mdb", f->dir);
+    CHECK_INT(unlink(path), 0);
+    (void)snprintf(path, sizeof path, "%s/new", f->dir);
+    CHECK_INT(mkdir(path, 0700), 0);
+    (void)snprintf(path, sizeof path, "%s/new/data.mdb", f->dir);
+    int fd = open(path, O_CREAT | O_WRONLY, 0600);
+    CHECK_INT(write(fd, "half a page", 11), 11);
+    (void)close(fd);
+    fixture_open(f);
+    CHECK_INT(fixture_store(f, &(struct said){.name = "apps", .reason = "BuildFailed"}, NOW_MS), 1);
+    (void)snprintf(path, sizeof path, "%s/new", f->dir);
+    CHECK_INT(access(path, F_OK), -1);
+    fixture_free(f);
+}
+
 int main(void)
 {
     return harness_run((struct test[]){TEST(test_append_and_reopen),
@@ -766,5 +795,6 @@ int main(void)
                                        TEST(test_bad_directories),
                                        TEST(test_foreign_file),
                                        TEST(test_modes),
+                                       TEST(test_interrupted_creation),
                                        {0}});
 }

@@ -168,6 +168,8 @@ static const struct row rows[] = {
      "HelmRelease/fs/apps said Other at"},
     {"curl, the two stories: a", "revision=a", "1 - F a 10 a", VERDICT_FAILED, 10, NEVER, "",
      "an event without object"},
+    {"failure, and the wall clock stepped back since", "revision=A", "1 K/fs/apps F A 2000", VERDICT_FAILED,
+     2000, NEVER, "apps", ""},
     {"curl, the two stories: b", "revision=b", "1 - F a 10 a;2 - S b 11 a", VERDICT_SUCCEEDED, 11, NEVER, "",
      ""},
     {"another revision only", "revision=A", "1 K/fs/apps S B 10", VERDICT_WAITING, 0, NEVER, NULL,

@@ -1,0 +1,105 @@
+/* What the crash proofs share: events that can be told apart, the ledger of what was acknowledged, a server that
+ * can be killed, clients that load it, and the check of what a store holds against the ledger.
+ */
+#ifndef FES_TEST_CRASH_H
+#define FES_TEST_CRASH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* ---- events.c: event n has a body that only n determines, with a revision of its own, so that none is a repeat of
+ * another and none is coalesced onto another. Most are as large as Flux's; some span several pages. ---- */
+
+#define EVENT_BODY_MAX 49152
+size_t event_body(uint64_t n, char body[static EVENT_BODY_MAX]);
+/* The n of a body made by event_body; 0 when it is none. */
+uint64_t event_number(const char *body, size_t len);
+
+/* ---- events.c: which event got which id ---- */
+
+struct ledger {
+    uint64_t *ids; /* by n; 0: never acknowledged */
+    size_t cap;
+    uint64_t last; /* greatest n that was ever sent */
+    uint64_t acked;
+    char wrong[256]; /* the first contradiction: two ids for one event */
+};
+void ledger_ack(struct ledger *l, uint64_t n, uint64_t id);
+uint64_t ledger_id(const struct ledger *l, uint64_t n);
+void ledger_free(struct ledger *l);
+
+/* ---- check.c ---- */
+
+#define CHECK_ERROR 512
+struct check {
+    const struct ledger *ledger;
+    bool all;             /* every acknowledged event must be present */
+    uint64_t acked_up_to; /* ids up to this one must be present */
+    bool append;          /* also append an event to the store and see it committed */
+};
+enum check_result { CHECK_OK, CHECK_NOT_OPEN, CHECK_LOST, CHECK_WRONG };
+/* Opens the store in dir with the product's code and compares: ids 1..m without a gap, each body byte-equal to what
+ * was sent, no event twice, every acknowledged id present and holding the event that was acknowledged with it. */
+enum check_result check_store(const char *dir, const struct check *check, char err[static CHECK_ERROR],
+                              uint64_t *ret_records);
+
+/* ---- process.c ---- */
+
+struct server {
+    pid_t pid;
+    int out; /* its stderr */
+    int port;
+    char log[65536]; /* what it said so far, cut at the end */
+    size_t log_len;
+};
+/* Starts `binary` on dir and a free port. env: further NAME=VALUE, ended by NULL; may be NULL. */
+bool server_start(struct server *s, const char *binary, const char *dir, const char *const *env);
+/* Waits until it answers 200 on /readyz. False when it has ended or the deadline (CLOCK_MONOTONIC, us) is over. */
+bool server_ready(struct server *s, int64_t deadline_us);
+/* Reads what it wrote. False at the end of the file. */
+bool server_read(struct server *s);
+/* Waits for its end. False when the deadline came first; then it is killed and reaped all the same. */
+bool server_wait(struct server *s, int64_t deadline_us, int *ret_status);
+void server_kill(struct server *s);
+
+int64_t now_us(void);
+/* Makes a new directory below the one named by FES_CRASH_DIR, or /dev/shm, or TMPDIR, or /tmp. */
+bool scratch_make(char path[static 256], bool memory);
+void scratch_remove(const char *path);
+void scratch_clear(const char *path);
+
+/* ---- client.c ---- */
+
+#define SENDERS_MAX 64
+struct sender {
+    int fd;
+    int64_t not_before_us;
+    uint64_t
+        n; /* the event in flight; 0: none. It stays until it is acknowledged, over connections and restarts */
+    char *out;
+    size_t out_len, out_at;
+    char in[EVENT_BODY_MAX + 1024];
+    size_t in_len;
+};
+struct client {
+    int port; /* 0: nobody to connect to */
+    size_t senders;
+    uint64_t most; /* no event beyond this n */
+    bool verify;   /* GET each acknowledged event from verify_from on instead of sending */
+    uint64_t verify_from;
+    struct ledger *ledger;
+    uint64_t refused; /* answers other than 200 */
+    uint64_t verified;
+    char wrong[256]; /* an answer that contradicts the ledger */
+    struct sender *sender;
+};
+bool client_init(struct client *c, size_t senders, struct ledger *ledger);
+/* One round of poll: sends, receives. False when there is nothing more to do: all of `most` is acknowledged. */
+bool client_step(struct client *c, int timeout_ms);
+/* Takes what the server sent before it died, then closes all connections. */
+void client_drain(struct client *c);
+void client_free(struct client *c);
+
+#endif

@@ -1,0 +1,233 @@
+/* LD_PRELOAD: the n-th call of a kind fails.
+ *
+ * FES_FAIL_CALL names the kind (enum kind), FES_FAIL_NTH says which call counts from, FES_FAIL_ERRNO what it fails with
+ * (0: a write that is cut short), FES_FAIL_ON=1 lets every later call fail too. A call that fails is not made. When it
+ * happens "fail_nth: fired" is written to stderr; at the end of the process, how many calls there were.
+ *
+ * A write of a regular file is a `pwrite`, however it is made; `writev` and `readv` are those of sockets.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define NEXT(name)  ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+#define EARLY_BYTES 65536
+#define NOT_MAPPED  ((void *)-1)
+#define KINDS(X)                                                                                 \
+    X(malloc)                                                                                    \
+    X(pwrite) X(fdatasync) X(fsync) X(fallocate) X(rename) X(mmap) X(accept4) X(readv) X(writev) \
+        X(epoll_ctl)
+#define KIND_ENUM(k) KIND_##k,
+#define KIND_TEXT(k) #k,
+
+enum kind { KINDS(KIND_ENUM) KIND_NONE };
+
+static struct {
+    enum kind kind;
+    long nth;
+    int error;
+    bool on;
+    atomic_long calls;
+} plan = {.kind = KIND_NONE};
+
+static struct {
+    void *(*malloc)(size_t);
+    void *(*calloc)(size_t, size_t);
+    void *(*realloc)(void *, size_t);
+    void (*free)(void *);
+} real;
+
+static void say(const char *text)
+{
+    (void)!syscall(SYS_write, STDERR_FILENO, text, strlen(text));
+}
+
+__attribute__((constructor)) static void plan_read(void)
+{
+    static const char *const names[] = {KINDS(KIND_TEXT)};
+    const char *call = getenv("FES_FAIL_CALL");
+    const char *nth = getenv("FES_FAIL_NTH");
+    const char *error = getenv("FES_FAIL_ERRNO");
+
+    plan.nth = nth ? strtol(nth, NULL, 10) : 0;
+    plan.error = error ? (int)strtol(error, NULL, 10) : EIO;
+    plan.on = getenv("FES_FAIL_ON") != NULL;
+    for (int kind = 0; call && kind < KIND_NONE; kind++)
+        if (strcmp(call, names[kind]) == 0)
+            plan.kind = (enum kind)kind;
+}
+
+__attribute__((destructor)) static void plan_report(void)
+{
+    char text[64];
+
+    (void)snprintf(text, sizeof text, "fail_nth: %ld calls\n", atomic_load(&plan.calls));
+    say(text);
+}
+
+static bool fails(enum kind kind)
+{
+    if (kind != plan.kind)
+        return false;
+    long n = atomic_fetch_add(&plan.calls, 1) + 1;
+    if (n < plan.nth || plan.nth == 0 || (n > plan.nth && !plan.on))
+        return false;
+    if (n == plan.nth)
+        say("fail_nth: fired\n");
+    errno = plan.error;
+    return true;
+}
+
+/* ---- memory: the dynamic linker may need some to find the real functions ---- */
+
+static _Alignas(16) char early[EARLY_BYTES];
+static size_t early_used;
+
+static void *early_get(size_t len)
+{
+    size_t at = early_used;
+
+    early_used += (len + 15) / 16 * 16;
+    return early_used <= sizeof early ? early + at : NULL;
+}
+
+static bool is_early(const void *at)
+{
+    return (const char *)at >= early && (const char *)at < early + sizeof early;
+}
+
+static bool memory_ready(void)
+{
+    static bool asking;
+
+    if (real.free)
+        return true;
+    if (asking)
+        return false;
+    asking = true;
+    real.malloc = NEXT(malloc);
+    real.calloc = NEXT(calloc);
+    real.realloc = NEXT(realloc);
+    real.free = NEXT(free);
+    return true;
+}
+
+void *malloc(size_t len)
+{
+    if (!memory_ready())
+        return early_get(len);
+    return fails(KIND_malloc) ? NULL : real.malloc(len);
+}
+
+void *calloc(size_t n, size_t len)
+{
+    if (!memory_ready())
+        return early_get(n * len);
+    return fails(KIND_malloc) ? NULL : real.calloc(n, len);
+}
+
+void *realloc(void *at, size_t len)
+{
+    if (!memory_ready())
+        return early_get(len);
+    return fails(KIND_malloc) ? NULL : real.realloc(at, len);
+}
+
+void free(void *at)
+{
+    if (at && !is_early(at) && memory_ready())
+        real.free(at);
+}
+
+/* ---- files ---- */
+
+static bool is_type(int fd, mode_t type)
+{
+    struct stat st;
+    int error = errno;
+    bool is = fstat(fd, &st) == 0 && (st.st_mode & S_IFMT) == type;
+
+    errno = error;
+    return is;
+}
+
+ssize_t pwrite(int fd, const void *bytes, size_t len, off_t offset)
+{
+    if (fails(KIND_pwrite))
+        return plan.error ? -1 : NEXT(pwrite)(fd, bytes, len / 2, offset);
+    return NEXT(pwrite)(fd, bytes, len, offset);
+}
+
+ssize_t pwrite64(int fd, const void *bytes, size_t len, off_t offset)
+{
+    return pwrite(fd, bytes, len, offset);
+}
+
+ssize_t writev(int fd, const struct iovec *iov, int n)
+{
+    bool file = plan.kind == KIND_pwrite && is_type(fd, S_IFREG);
+    bool sock = plan.kind == KIND_writev && is_type(fd, S_IFSOCK);
+
+    if ((file || sock) && fails(plan.kind)) {
+        if (plan.error)
+            return -1;
+        struct iovec half = {iov[0].iov_base, iov[0].iov_len / 2};
+        return NEXT(writev)(fd, &half, 1);
+    }
+    return NEXT(writev)(fd, iov, n);
+}
+
+int fdatasync(int fd)
+{
+    return fails(KIND_fdatasync) ? -1 : NEXT(fdatasync)(fd);
+}
+
+int fsync(int fd)
+{
+    return fails(KIND_fsync) ? -1 : NEXT(fsync)(fd);
+}
+
+int fallocate(int fd, int mode, off_t offset, off_t len)
+{
+    return fails(KIND_fallocate) ? -1 : NEXT(fallocate)(fd, mode, offset, len);
+}
+
+int rename(const char *from, const char *to)
+{
+    return fails(KIND_rename) ? -1 : NEXT(rename)(from, to);
+}
+
+/* Those of files: thread stacks and heaps are maps too. */
+void *mmap(void *at, size_t len, int protection, int flags, int fd, off_t offset)
+{
+    return fd >= 0 && fails(KIND_mmap) ? NOT_MAPPED : NEXT(mmap)(at, len, protection, flags, fd, offset);
+}
+
+/* ---- sockets and the loop ---- */
+
+int accept4(int fd, struct sockaddr *address, socklen_t *len, int flags)
+{
+    return fails(KIND_accept4) ? -1 : NEXT(accept4)(fd, address, len, flags);
+}
+
+ssize_t readv(int fd, const struct iovec *iov, int n)
+{
+    return fails(KIND_readv) ? -1 : NEXT(readv)(fd, iov, n);
+}
+
+int epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)
+{
+    return op != EPOLL_CTL_DEL && fails(KIND_epoll_ctl) ? -1 : NEXT(epoll_ctl)(epoll, op, fd, event);
+}

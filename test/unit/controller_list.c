@@ -1,0 +1,105 @@
+/* What GET /runs shows, in pieces, against a world of its own (controller_world.h). */
+#include "controller_world.h"
+
+/* All pieces, as one document; counts them. */
+static json_t *list(size_t *ret_pieces)
+{
+    uint64_t position = 0;
+    char *all = NULL;
+    size_t len = 0;
+    bool last = false;
+    json_error_t e;
+
+    for (*ret_pieces = 0; !last; ++*ret_pieces) {
+        char *piece = controller_list(controller, &position, now, &last);
+        CHECK(piece != NULL);
+        all = realloc(all, len + strlen(piece) + 1);
+        memcpy(all + len, piece, strlen(piece) + 1);
+        len += strlen(piece);
+        free(piece);
+    }
+    json_t *json = json_loadb(all, len, 0, &e);
+    if (!json)
+        HARNESS_FAIL("%s: %s", e.text, all);
+    free(all);
+    return json;
+}
+
+static void nothing(void)
+{
+    size_t pieces;
+
+    begin();
+    json_t *json = list(&pieces);
+    CHECK_INT(json_array_size(json_object_get(json, "waiting")), 0);
+    CHECK_INT(json_array_size(json_object_get(json, "finished")), 0);
+    CHECK_INT(pieces, 1);
+    json_decref(json);
+}
+
+static void one_that_waits(void)
+{
+    size_t pieces;
+
+    begin();
+    create(KIND_CUSTOMRUN, "w", "");
+    serve_all();
+    advance(90 * SECOND);
+    json_t *json = list(&pieces);
+    json_t *run = json_array_get(json_object_get(json, "waiting"), 0);
+    CHECK_TEXT(json_string_value(json_object_get(run, "kind")), "CustomRun");
+    CHECK_TEXT(json_string_value(json_object_get(run, "namespace")), "ci");
+    CHECK_TEXT(json_string_value(json_object_get(run, "name")), "w");
+    CHECK_TEXT(json_string_value(json_object_get(run, "age")), "1m30s");
+    CHECK_TEXT(json_string_value(json_object_get(run, "verdict")), "waiting");
+    CHECK_TEXT(json_string_value(json_object_get(run, "createdAt")), "2026-01-01T00:00:00Z");
+    CHECK_INT(json_integer_value(json_object_get(run, "attempt")), 1);
+    json_t *question = json_object_get(run, "question");
+    CHECK_INT(json_integer_value(json_object_get(question, "expect")), 1);
+    CHECK_HAS(str_of(json_string_value(json_object_get(run, "message"))),
+              str_of(json_string_value(json_object_get(question, "revision"))));
+    json_decref(json);
+}
+
+/* Each once, whatever ends between two pieces; the last hundred that ended, in their order. */
+static void many(void)
+{
+    char name[16];
+    size_t pieces;
+
+    begin();
+    for (int i = 0; i < 250; i++) {
+        snprintf(name, sizeof name, "w-%03d", i);
+        create(KIND_CUSTOMRUN, name, "");
+    }
+    serve_all();
+    json_t *json = list(&pieces);
+    CHECK_INT(json_array_size(json_object_get(json, "waiting")), 250);
+    CHECK(pieces > 5);
+    json_decref(json);
+
+    store_says(VERDICT_SUCCEEDED, now.wall_ms);
+    turn();
+    serve_all();
+    json = list(&pieces);
+    CHECK_INT(json_array_size(json_object_get(json, "waiting")), 0);
+    json_t *finished = json_object_get(json, "finished");
+    CHECK_INT(json_array_size(finished), CONTROLLER_FINISHED);
+    json_t *names = json_object();
+    for (size_t i = 0; i < json_array_size(finished); i++) {
+        json_t *run = json_array_get(finished, i);
+        CHECK_TEXT(json_string_value(json_object_get(run, "verdict")), "succeeded");
+        CHECK_TEXT(json_string_value(json_object_get(run, "reason")), "ReconciliationSucceeded");
+        json_object_set_new(names, json_string_value(json_object_get(run, "name")), json_true());
+    }
+    CHECK_INT(json_object_size(names), CONTROLLER_FINISHED);
+    json_decref(names);
+    json_decref(json);
+}
+
+int main(void)
+{
+    int failed = harness_run((struct test[]){TEST(nothing), TEST(one_that_waits), TEST(many), {0}});
+    end();
+    return failed;
+}

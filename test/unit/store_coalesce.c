@@ -1,0 +1,538 @@
+/* Coalescing: what becomes one record, what that record says, and that no verdict can tell the difference. */
+#include "store_fixture.h"
+
+#include <errno.h>
+
+#include "store/ask.h"
+#include "store/coalesce_priv.h"
+
+#define SHA_1       "main@sha1:5394cb7f48332b2de7c17dd8b8384bbc84b7e738"
+#define SHA_2       "main@sha1:bd88a9156325322a124e55a369b59063470310eb"
+#define SHA_3       "main@sha1:0000000156325322a124e55a369b59063470310e"
+#define AT(seconds) (NOW_MS + (int64_t)(seconds)*1000)
+
+static struct said apps(const char *reason, int64_t timestamp_ms)
+{
+    return (struct said){.kind = "Kustomization",
+                         .namespace = "flux-system",
+                         .name = "apps",
+                         .reason = reason,
+                         .revision = SHA_1,
+                         .message = "Reconciliation finished",
+                         .timestamp_ms = timestamp_ms};
+}
+
+static void test_what_fits(void)
+{
+    static const struct record success = {.class = CLASS_SUCCESS,
+                                          .count = 1,
+                                          .cluster = STR("c"),
+                                          .kind = STR("Kustomization"),
+                                          .namespace = STR("ns"),
+                                          .name = STR("apps"),
+                                          .uid = STR("u"),
+                                          .severity = STR("info"),
+                                          .reason = STR("ReconciliationSucceeded"),
+                                          .revision = STR("r"),
+                                          .origin_revision = STR("o"),
+                                          .commit = STR("c"),
+                                          .oci_digest = STR("d"),
+                                          .message = STR("took 1 s"),
+                                          .message_digest = 1};
+    static const struct {
+        const char *name;
+        size_t offset; /* of the member that differs */
+        bool fits;
+    } rows[] = {
+        {"cluster", offsetof(struct record, cluster), false},
+        {"kind", offsetof(struct record, kind), false},
+        {"namespace", offsetof(struct record, namespace), false},
+        {"name", offsetof(struct record, name), false},
+        {"uid", offsetof(struct record, uid), false},
+        {"severity", offsetof(struct record, severity), false},
+        {"reason", offsetof(struct record, reason), false},
+        {"revision", offsetof(struct record, revision), false},
+        {"originRevision", offsetof(struct record, origin_revision), false},
+        {"commit", offsetof(struct record, commit), false},
+        {"oci-digest", offsetof(struct record, oci_digest), false},
+        {"message", offsetof(struct record, message), true},
+    };
+
+    CHECK(coalesce_fits(&success, &success));
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct record other = success;
+        harness_case("%s", rows[i].name);
+        memcpy((char *)&other + rows[i].offset, &STR("other"), sizeof(struct str));
+        CHECK_INT(coalesce_fits(&success, &other), rows[i].fits);
+    }
+    struct record progress = success;
+    struct record other = success;
+    progress.class = other.class = CLASS_PROGRESS;
+    harness_case("progress");
+    CHECK(coalesce_fits(&progress, &other));
+    CHECK(!coalesce_fits(&progress, &success));
+    other.message = STR("took 2 s");
+    CHECK(!coalesce_fits(&progress, &other));
+    other = progress;
+    other.message_digest = 2; /* equal as far as it is kept */
+    CHECK(!coalesce_fits(&progress, &other));
+    progress.count = UINT32_MAX;
+    CHECK(!coalesce_fits(&progress, &progress));
+}
+
+struct copy {
+    struct record r;
+    char first[512], last[512];
+};
+
+static bool on_copy(void *arg, const struct record *r)
+{
+    struct copy *copy = arg;
+    copy->r = *r;
+    (void)snprintf(copy->first, sizeof copy->first, "%.*s", STR_ARG(r->body_first));
+    (void)snprintf(copy->last, sizeof copy->last, "%.*s", STR_ARG(r->body_last));
+    return true;
+}
+
+static struct copy get(struct fixture *f, uint64_t seq)
+{
+    struct copy copy = {0};
+    CHECK(store_get(f->store, seq, on_copy, &copy));
+    return copy;
+}
+
+struct told {
+    size_t n, fresh, updates;
+    uint32_t count;
+};
+
+static void on_told(void *arg, const struct record *r, struct record_keys keys, bool fresh)
+{
+    struct told *told = arg;
+    CHECK(keys.n >= 3);
+    told->n++;
+    told->fresh += fresh;
+    told->updates += !fresh;
+    told->count = r->count;
+}
+
+/* What is said, in order of arrival, and the number of the record that it must become part of. Stored one by one, all
+ * in one commit, and with a restart after each. */
+static const struct row {
+    const char *name;
+    struct {
+        const char *reason;
+        int at;
+        const char *revision, *message, *body;
+        uint64_t seq;
+    } said[7];
+} rows[] = {
+    {"a success every minute",
+     {{"ReconciliationSucceeded", 0, SHA_1, "m", "A", 1},
+      {"ReconciliationSucceeded", 60, SHA_1, "n", "B", 1},
+      {"ReconciliationSucceeded", 120, SHA_1, "o", "C", 1}}},
+    {"every transition is a record",
+     {{"ReconciliationSucceeded", 0, SHA_1, "m", "A", 1},
+      {"HealthCheckFailed", 1, SHA_1, "m", "B", 2},
+      {"ReconciliationSucceeded", 2, SHA_1, "m", "C", 3},
+      {"ReconciliationSucceeded", 3, SHA_2, "m", "D", 4},
+      {"ReconciliationSucceeded", 4, SHA_1, "m", "E", 5},
+      {"ReconciliationSucceeded", 5, SHA_1, "m", "F", 5}}},
+    {"progress between does not part successes, nor they progress",
+     {{"Progressing", 0, SHA_1, "m", "A", 1},
+      {"ReconciliationSucceeded", 1, SHA_1, "m", "B", 2},
+      {"Progressing", 2, SHA_1, "m", "C", 1},
+      {"ReconciliationSucceeded", 3, SHA_1, "m", "D", 2}}},
+    {"progress with another message",
+     {{"Progressing", 0, SHA_1, "m", "A", 1},
+      {"Progressing", 1, SHA_1, "n", "B", 2},
+      {"Progressing", 2, SHA_1, "m", "C", 3}}},
+    {"retried deliveries of the first and the last body",
+     {{"ReconciliationSucceeded", 0, SHA_1, "m", "A", 1},
+      {"ReconciliationSucceeded", 60, SHA_1, "m", "B", 1},
+      {"ReconciliationSucceeded", 120, SHA_1, "m", "C", 1},
+      {"HealthCheckFailed", 130, SHA_1, "m", "D", 2},
+      {"ReconciliationSucceeded", 120, SHA_1, "m", "C", 1},
+      {"ReconciliationSucceeded", 0, SHA_1, "m", "A", 1}}},
+    {"a late one becomes the first",
+     {{"ReconciliationSucceeded", 60, SHA_1, "m", "A", 1},
+      {"ReconciliationSucceeded", 0, SHA_1, "n", "B", 1}}},
+    {"a late one becomes neither",
+     {{"ReconciliationSucceeded", 0, SHA_1, "m", "A", 1},
+      {"ReconciliationSucceeded", 60, SHA_1, "n", "B", 1},
+      {"ReconciliationSucceeded", 30, SHA_1, "o", "C", 1}}},
+};
+
+enum how { ONE_BY_ONE, TOGETHER, REOPENED, HOWS };
+
+static void say_row(struct fixture *f, const struct row *row, enum how how)
+{
+    for (size_t i = 0; i < 7 && row->said[i].reason; i++) {
+        struct said said = apps(row->said[i].reason, AT(row->said[i].at));
+        said.revision = row->said[i].revision;
+        said.message = row->said[i].message;
+        said.body = row->said[i].body;
+        CHECK_INT(fixture_say(f, &said, AT(200 + i), i), STORE_OK);
+        if (how != TOGETHER)
+            fixture_settle(f);
+        if (how == REOPENED)
+            fixture_reopen(f);
+    }
+    fixture_settle(f);
+}
+
+static void check_row(struct fixture *f, const struct row *row)
+{
+    uint64_t highest = 0;
+    struct store_stats stats;
+
+    for (size_t i = 0; i < 7 && row->said[i].reason; i++) {
+        CHECK_INT(f->done[i].token, i);
+        CHECK_INT(f->done[i].status, STORE_OK);
+        CHECK_INT(f->done[i].seq, row->said[i].seq);
+        highest = row->said[i].seq > highest ? row->said[i].seq : highest;
+    }
+    store_get_stats(f->store, &stats);
+    CHECK_INT(stats.records, highest);
+    CHECK_INT(stats.last_seq, highest);
+    /* Each record: first and last by time, and as many as were no repeats. */
+    for (uint64_t seq = 1; seq <= highest; seq++) {
+        size_t first = 7, last = 7;
+        uint32_t count = 0;
+        for (size_t i = 0; i < 7 && row->said[i].reason; i++) {
+            bool repeat = false;
+            for (size_t j = 0; j < i; j++)
+                repeat |= strcmp(row->said[j].body, row->said[i].body) == 0;
+            if (row->said[i].seq != seq || repeat)
+                continue;
+            count++;
+            first = first == 7 || row->said[i].at < row->said[first].at ? i : first;
+            last = last == 7 || row->said[i].at > row->said[last].at ? i : last;
+        }
+        struct copy copy = get(f, seq);
+        CHECK_INT(copy.r.count, count);
+        CHECK_TEXT(copy.first, row->said[first].body);
+        CHECK_TEXT(copy.last, row->said[last].body);
+        CHECK_INT(copy.r.first.effective_ms, AT(row->said[first].at));
+        CHECK_INT(copy.r.last.effective_ms, AT(row->said[last].at));
+        CHECK(copy.r.first.received_ms <= copy.r.last.received_ms);
+    }
+}
+
+static void test_rows(void)
+{
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        for (enum how how = 0; how < HOWS; how++) {
+            static const char *const names[] = {"one by one", "together", "reopened"};
+            struct fixture *f = fixture_new();
+            harness_case("%s, %s", rows[i].name, names[how]);
+            say_row(f, &rows[i], how);
+            check_row(f, &rows[i]);
+            fixture_reopen(f);
+            check_row(f, &rows[i]);
+            fixture_free(f);
+        }
+}
+
+static void test_subscribers(void)
+{
+    struct fixture *f = fixture_new();
+    struct told told = {0};
+    struct said said = apps("ReconciliationSucceeded", 0);
+
+    store_subscribe(f->store, on_told, &told);
+    for (int i = 0; i < 3; i++) {
+        said.timestamp_ms = AT(i);
+        CHECK_INT(fixture_say(f, &said, AT(10), 0), STORE_OK);
+    }
+    fixture_settle(f);
+    CHECK_INT(told.fresh, 1);
+    CHECK_INT(told.n, 1);
+    CHECK_INT(told.count, 3);
+    for (int i = 3; i < 6; i++) {
+        said.timestamp_ms = AT(i);
+        CHECK_INT(fixture_say(f, &said, AT(10 + i), 0), STORE_OK);
+    }
+    fixture_settle(f);
+    CHECK_INT(told.fresh, 1);
+    CHECK_INT(told.updates, 1);
+    CHECK_INT(told.count, 6);
+    struct store_stats stats;
+    store_get_stats(f->store, &stats);
+    CHECK_INT(stats.stored, 1);
+    CHECK_INT(stats.coalesced, 5);
+    CHECK_INT(stats.records, 1);
+    CHECK_INT(get(f, 1).r.last.received_ms, AT(15));
+    fixture_free(f);
+}
+
+static int fail_with(void *arg)
+{
+    return *(int *)arg;
+}
+
+/* A commit that fails takes nothing along: neither the record as it was, nor the sequence. */
+static void test_failed_commit(void)
+{
+    struct fixture *f = fixture_new();
+    struct said said = apps("ReconciliationSucceeded", AT(0));
+    int status = ENOSPC;
+
+    CHECK_INT(fixture_store(f, &said, AT(0)), 1);
+    commit_set_hook(f->store->committer, fail_with, &status);
+    said.timestamp_ms = AT(60);
+    CHECK_INT(fixture_say(f, &said, AT(60), 7), STORE_OK);
+    fixture_settle(f);
+    CHECK_INT(f->done[1].status, STORE_FULL);
+    CHECK_INT(get(f, 1).r.count, 1);
+    status = 0;
+    CHECK_INT(fixture_store(f, &said, AT(61)), 1);
+    CHECK_INT(get(f, 1).r.count, 2);
+    fixture_free(f);
+}
+
+/* The index holds nothing of bodies that came and went, and the record is still found under the others. */
+static void test_index_forgets_bodies(void)
+{
+    enum { STATEMENTS = 300 };
+    struct fixture *f = fixture_new();
+    uint64_t found, last;
+    char body[32];
+
+    for (int i = 0; i < STATEMENTS; i++) {
+        struct said said = apps("ReconciliationSucceeded", AT(i));
+        (void)snprintf(body, sizeof body, "body %d", i);
+        said.body = body;
+        CHECK_INT(fixture_say(f, &said, AT(i), 0), STORE_OK);
+        if (i % 3 == 0)
+            fixture_settle(f);
+    }
+    fixture_settle(f);
+    for (int reopened = 0; reopened < 2; reopened++) {
+        for (int i = 0; i < STATEMENTS; i++) {
+            harness_case("body %d%s", i, reopened ? ", reopened" : "");
+            (void)snprintf(body, sizeof body, "body %d", i);
+            uint64_t key = key_of_body(key_siphash(f->store->seed, str_of(body)));
+            CHECK_INT(index_ends(f->store->index, key, &found, &last), i == 0 || i == STATEMENTS - 1);
+        }
+        fixture_reopen(f);
+    }
+    CHECK_INT(get(f, 1).r.count, STATEMENTS);
+    fixture_free(f);
+}
+
+/* ---- the same verdicts as without coalescing ---- */
+
+struct worlds {
+    struct fixture *merged;
+    struct fixture *plain;
+    bool ordered; /* timestamps increase; what is said within one second has an order that runs do not keep */
+    unsigned state;
+    int64_t now_ms;
+    unsigned n;
+    struct said last;
+};
+
+static unsigned pick(struct worlds *w, unsigned n)
+{
+    return (unsigned)rand_r(&w->state) % n;
+}
+
+static void both_say(struct worlds *w)
+{
+    static const char *const revisions[] = {SHA_1, SHA_2, SHA_3};
+    static const char *const reasons[] = {"ReconciliationSucceeded", "HealthCheckFailed", "Progressing",
+                                          "BuildFailed"};
+    static const char *const names[] = {"apps", "infra"};
+    static const char *const messages[] = {"one", "two"};
+    struct said said = w->last;
+
+    if (!said.reason || pick(w, 5) < 2) {
+        bool source = pick(w, 4) == 0;
+        said = (struct said){.kind = source ? "GitRepository" : "Kustomization",
+                             .namespace = "flux-system",
+                             .name = source ? "repo" : names[pick(w, 2)],
+                             .reason = source ? "NewArtifact" : reasons[pick(w, 4)],
+                             .cluster = pick(w, 6) ? "" : "other",
+                             .message = messages[pick(w, 2)],
+                             .revision = revisions[pick(w, 3)]};
+    }
+    w->last = said;
+    w->now_ms += (w->ordered ? 1000 : 1) + pick(w, 3) * (int64_t)pick(w, 2000);
+    said.timestamp_ms = w->ordered ? w->now_ms - w->now_ms % 1000 : w->now_ms - pick(w, 20000);
+    if (!w->ordered && pick(w, 3) == 0)
+        said.timestamp_ms = 0;
+    /* No two bodies are equal: whether a body without a time is a repeat depends on what its object said last, and a
+     * late one that is coalesced is not the last. */
+    char body[32];
+    (void)snprintf(body, sizeof body, "{%u}", ++w->n);
+    said.body = body;
+    for (unsigned deliveries = pick(w, 8) && w->ordered ? 2 : 1; deliveries > 0; deliveries--) {
+        CHECK_INT(fixture_say(w->merged, &said, w->now_ms, 0), STORE_OK);
+        CHECK_INT(fixture_say(w->plain, &said, w->now_ms, 0), STORE_OK);
+    }
+    w->merged->n_done = w->plain->n_done = 0;
+}
+
+struct straddle {
+    int64_t effective_ms, received_ms;
+    bool effective, received;
+};
+
+static bool on_straddle(void *arg, const struct record *r)
+{
+    struct straddle *s = arg;
+    s->effective |= r->first.effective_ms < s->effective_ms && r->last.effective_ms >= s->effective_ms;
+    s->received |= r->first.received_ms < s->received_ms && r->last.received_ms >= s->received_ms;
+    return true;
+}
+
+static void compare_objects(const struct verdict_object *a, const struct verdict_object *b, bool times)
+{
+    CHECK_STR(a->cluster, b->cluster);
+    CHECK_STR(a->kind, b->kind);
+    CHECK_STR(a->name, b->name);
+    CHECK_TEXT(verdict_state_text(a->state), verdict_state_text(b->state));
+    CHECK_INT(a->reported, b->reported);
+    CHECK_STR(a->reason, b->reason);
+    CHECK_STR(a->message, b->message);
+    CHECK_STR(a->revision, b->revision);
+    CHECK_INT(a->effective_ms / 1000, b->effective_ms / 1000);
+    CHECK_STR(a->superseded_by, b->superseded_by);
+    if (!times)
+        return;
+    CHECK_INT(a->received_ms, b->received_ms);
+    CHECK_INT(a->failing_since_ms, b->failing_since_ms);
+    CHECK_INT(a->superseded_ms, b->superseded_ms);
+}
+
+static void compare(struct worlds *w, const struct question *q, struct verdict_now now, bool times)
+{
+    struct verdict *a = ask(w->merged->store, q, now, NULL);
+    struct verdict *b = ask(w->plain->store, q, now, NULL);
+
+    CHECK(a && b);
+    CHECK_TEXT(verdict_state_text(a->state), verdict_state_text(b->state));
+    CHECK_INT(a->n_objects, b->n_objects);
+    for (size_t i = 0; i < a->n_objects; i++)
+        compare_objects(&a->objects[i], &b->objects[i], times);
+    if (times) {
+        CHECK_INT(a->decider ? a->decider - a->objects : -1, b->decider ? b->decider - b->objects : -1);
+        CHECK_INT(a->decided_ms, b->decided_ms);
+        CHECK_INT(a->wake_at_ms, b->wake_at_ms);
+    }
+    verdict_free(a);
+    verdict_free(b);
+}
+
+/* One question about each revision. A run of statements that lasts across `since`, or across the begin of a retry's
+ * attempt, counts as a whole, by the contract; single ones do not, so there the two stores may differ in times (and,
+ * `since` being the bound of what was seen first, in what superseded what). */
+static void ask_both(struct worlds *w)
+{
+    static const char *const revisions[] = {SHA_1, SHA_2, "0000000"};
+    struct question q = {.revision = str_of(revisions[pick(w, 3)]),
+                         .expect = 1 + pick(w, 2),
+                         .since_ms = INT64_MIN,
+                         .on_superseded = (enum question_superseded)pick(w, 3)};
+    static const struct question_object named[] = {{STR("Kustomization"), STR("flux-system"), STR("apps")}};
+    struct verdict_now now = {.wall_ms = w->now_ms, .failures_from_ms = INT64_MIN};
+    struct straddle straddle = {.effective_ms = INT64_MIN, .received_ms = INT64_MIN};
+
+    if (pick(w, 3) == 0) {
+        q.objects = named;
+        q.n_objects = 1;
+    }
+    if (pick(w, 4) == 0) {
+        q.has_cluster = true;
+        q.cluster = STR("other");
+    }
+    if (w->ordered)
+        q.fail_after_ms = pick(w, 2) * 4000;
+    if (pick(w, 3) == 0)
+        now.failures_from_ms = straddle.received_ms = w->now_ms - pick(w, 8000);
+    if (pick(w, 3) == 0)
+        q.since_ms = straddle.effective_ms = w->now_ms - pick(w, 30000);
+    (void)store_scan(w->merged->store, 0, false, SIZE_MAX, on_straddle, &straddle);
+    if (straddle.effective || (straddle.received && (!w->ordered || q.fail_after_ms > 0)))
+        return;
+    compare(w, &q, now, w->ordered && !straddle.received);
+    now.wall_ms += 4000;
+    compare(w, &q, now, w->ordered && !straddle.received);
+}
+
+#define SEEDS 12
+static void run_worlds(bool ordered)
+{
+    uint64_t merged = 0, plain = 0;
+
+    for (unsigned seed = 1; seed <= SEEDS; seed++) {
+        struct worlds w = {.merged = fixture_new(),
+                           .plain = fixture_new_uncoalesced(),
+                           .ordered = ordered,
+                           .state = seed,
+                           .now_ms = NOW_MS};
+        struct store_stats stats;
+        for (int step = 0; step < 40; step++) {
+            harness_case("%s, seed %u, step %d", ordered ? "in order" : "late ones", seed, step);
+            for (unsigned n = 1 + pick(&w, 4); n > 0; n--)
+                both_say(&w);
+            fixture_settle(w.merged);
+            fixture_settle(w.plain);
+            for (int i = 0; i < 12; i++)
+                ask_both(&w);
+        }
+        store_get_stats(w.merged->store, &stats);
+        merged += stats.records;
+        store_get_stats(w.plain->store, &stats);
+        plain += stats.records;
+        fixture_free(w.merged);
+        fixture_free(w.plain);
+    }
+    harness_case("%s", "");
+    printf("# %llu statements, %llu records\n", (unsigned long long)plain, (unsigned long long)merged);
+    CHECK(merged * 4 < plain * 3);
+}
+
+static void test_same_verdicts_in_order(void)
+{
+    run_worlds(true);
+}
+
+static void test_same_verdicts_with_late_ones(void)
+{
+    run_worlds(false);
+}
+
+/* A retry: what failed before it does not count, unless a statement coalesced with it came after the attempt began. */
+static void test_retry(void)
+{
+    struct fixture *f = fixture_new();
+    struct question q = {.revision = STR(SHA_1), .expect = 1, .since_ms = INT64_MIN};
+    struct verdict_now now = {.wall_ms = AT(100), .failures_from_ms = AT(50)};
+    struct said said = apps("HealthCheckFailed", AT(0));
+
+    CHECK_INT(fixture_store(f, &said, AT(0)), 1);
+    struct verdict *v = ask(f->store, &q, now, NULL);
+    CHECK_TEXT(verdict_state_text(v->state), "waiting");
+    verdict_free(v);
+    said.timestamp_ms = AT(60);
+    CHECK_INT(fixture_store(f, &said, AT(60)), 1);
+    v = ask(f->store, &q, now, NULL);
+    CHECK_TEXT(verdict_state_text(v->state), "failed");
+    verdict_free(v);
+    fixture_free(f);
+}
+
+int main(void)
+{
+    return harness_run((struct test[]){TEST(test_what_fits),
+                                       TEST(test_rows),
+                                       TEST(test_subscribers),
+                                       TEST(test_failed_commit),
+                                       TEST(test_index_forgets_bodies),
+                                       TEST(test_same_verdicts_in_order),
+                                       TEST(test_same_verdicts_with_late_ones),
+                                       TEST(test_retry),
+                                       {0}});
+}
