@@ -89,6 +89,9 @@ test: deps-test ## unit, simulated, integration and fuzz-replay tests, under san
 sim: deps-test ## stories of the controller by seed: SEEDS=1000000 runs many, SEED=n tells one
 	@$(MAKE) --no-print-directory -f test/Makefile sim
 
+crash: deps-test ## kill -9, power loss, failing calls: nothing is lost (ROUNDS=30 IMAGES=5000 POINTS=80)
+	@$(MAKE) --no-print-directory -f test/Makefile crash
+
 e2e: deps-e2e ## the real kube-apiserver, Tekton and helm (needs Go; builds them once)
 	@$(MAKE) --no-print-directory all
 	@test/e2e/run
@@ -125,4 +128,4 @@ help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | sort | awk -F'\t' '{printf "  %-10s %s\n", $$1, $$2}'
 
 -include $(wildcard $(BUILD)/obj/*.d $(BUILD)/obj/*/*.d)
-.PHONY: all static install demo run test sim e2e bench fuzz lint layering deps clean help
+.PHONY: all static install demo run test sim crash e2e bench fuzz lint layering deps clean help

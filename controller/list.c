@@ -111,7 +111,7 @@ static void add_explanation(json_t *to, const struct tracked *t, int64_t now_ms)
     } else if (t->run.cancelled) {
         add_str(to, "message", STR("A cancel was asked for, and is being written."));
     } else {
-        add_str(to, "message", t->run.fault_message);
+        add_str(to, "message", run_rare(&t->run)->fault_message);
     }
     verdict_free(v);
 }

@@ -103,7 +103,8 @@ static json_t *conditions(struct writer *w, const struct run *r, enum action_kin
     char buffer[SAY_MESSAGE];
     struct text message;
     json_t *succeeded = json_object();
-    json_t *array = r->foreign_conditions.len ? parsed(r->foreign_conditions) : json_array();
+    json_t *array =
+        run_rare(r)->foreign_conditions.len ? parsed(run_rare(r)->foreign_conditions) : json_array();
 
     as.kind = kind;
     text_init(&message, buffer, sizeof buffer);
@@ -157,10 +158,10 @@ static json_t *ended_attempt(struct writer *w, const struct run *r, const struct
     put_time(w, entry, "startTime", a->start_ms);
     put_time(w, entry, "completionTime", a->completion_ms);
     put(w, entry, "results", results(w, r, a, v));
-    if (r->annotations.len)
-        put(w, entry, "annotations", parsed(r->annotations));
-    if (r->extra_fields.len)
-        put(w, entry, "extraFields", parsed(r->extra_fields));
+    if (run_rare(r)->annotations.len)
+        put(w, entry, "annotations", parsed(run_rare(r)->annotations));
+    if (run_rare(r)->extra_fields.len)
+        put(w, entry, "extraFields", parsed(run_rare(r)->extra_fields));
     return entry;
 }
 
@@ -176,7 +177,8 @@ static void put_retry(struct writer *w, json_t *status, const struct run *r, con
         put(w, status, "results", json_null());
     put_exact_time(w, extra, "attemptStartTime", a->next_ms);
     if (r->kind == KIND_CUSTOMRUN) {
-        json_t *entries = r->retries_status.len ? parsed(r->retries_status) : json_array();
+        json_t *entries =
+            run_rare(r)->retries_status.len ? parsed(run_rare(r)->retries_status) : json_array();
         append(w, entries, ended_attempt(w, r, a, v));
         put(w, status, "retriesStatus", entries);
     } else {

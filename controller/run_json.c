@@ -80,6 +80,7 @@ static bool is_given(const json_t *object, const char *key)
 struct reader {
     const struct run_parse_options *options;
     struct run *run;
+    struct run_rare rare;
     json_t *temporaries; /* array of strings */
     bool no_memory;      /* sticky */
     char error[QUESTION_ERROR];
@@ -108,7 +109,7 @@ static void fault(struct reader *rd, enum run_fault which, struct str message)
     if (rd->run->fault != FAULT_NONE)
         return;
     rd->run->fault = which;
-    rd->run->fault_message = message;
+    rd->rare.fault_message = message;
 }
 
 /* A fault that quotes what was written, shortened. */
@@ -305,7 +306,7 @@ static void read_spec(struct reader *rd, const json_t *spec)
     r->retries = retries <= 0 ? 0 : retries > RUN_MAX_RETRIES ? RUN_MAX_RETRIES : (uint32_t)retries;
     r->cancelled = str_eq(text_at(spec, "status"), STR("RunCancelled"));
     if (r->cancelled)
-        r->status_message = text_at(spec, "statusMessage");
+        rd->rare.status_message = text_at(spec, "statusMessage");
     read_params(rd, spec);
     read_timeout(rd, spec);
 }
@@ -347,7 +348,7 @@ static void read_conditions(struct reader *rd, const json_t *array)
         r->message = text_at(condition, "message");
     }
     if (json_array_size(foreign) > 0)
-        r->foreign_conditions = keep_json(rd, foreign);
+        rd->rare.foreign_conditions = keep_json(rd, foreign);
 }
 
 /* What is known of the attempts. A CustomRun counts them in retriesStatus, a Run, which may not have that
@@ -371,15 +372,15 @@ static void read_attempts(struct reader *rd, const json_t *status)
         return;
     const json_t *annotations = json_object_get(status, "annotations");
     if (r->retries_done > 0)
-        r->retries_status = keep_json(rd, entries);
+        rd->rare.retries_status = keep_json(rd, entries);
     if (json_is_object(annotations))
-        r->annotations = keep_json(rd, annotations);
+        rd->rare.annotations = keep_json(rd, annotations);
     if (extra && !json_is_null(extra))
-        r->extra_fields = keep_json(rd, extra);
-    if (r->annotations.len > RUN_MAX_CARRIED)
-        r->annotations = STR_NONE;
-    if (r->extra_fields.len > RUN_MAX_CARRIED)
-        r->extra_fields = STR_NONE;
+        rd->rare.extra_fields = keep_json(rd, extra);
+    if (rd->rare.annotations.len > RUN_MAX_CARRIED)
+        rd->rare.annotations = STR_NONE;
+    if (rd->rare.extra_fields.len > RUN_MAX_CARRIED)
+        rd->rare.extra_fields = STR_NONE;
 }
 
 static void read_status(struct reader *rd, const json_t *status)
@@ -397,28 +398,46 @@ static void read_status(struct reader *rd, const json_t *status)
 
 /* ---- the whole ---- */
 
-/* Copies every text into one block. */
-static bool own_texts(struct run *r)
+/* Moves a text behind those that are in the block. */
+static void move_in(struct str *s, char **end)
 {
-    size_t size = 0;
+    if (s->len == 0) {
+        *s = STR_NONE;
+        return;
+    }
+    memcpy(*end, s->at, s->len);
+    s->at = *end;
+    *end += s->len;
+}
+
+/* Copies every text into one block, the rare ones' table before them if there is any. */
+static bool own_texts(struct run *r, const struct run_rare *rare)
+{
+    size_t size = 0, rare_size = 0;
 #define X(field) size += r->field.len;
     RUN_TEXTS(X)
 #undef X
-    char *at = r->block = malloc(size ? size : 1);
+#define X(field) rare_size += rare->field.len;
+    RUN_RARE_TEXTS(X)
+#undef X
+    size_t table = rare_size > 0 ? sizeof *rare : 0;
+    r->block = malloc(table + rare_size + size + 1);
     char *message = malloc(r->message.len + 1);
     if (message && r->message.len)
         memcpy(message, r->message.at, r->message.len);
     r->message.at = message;
-    if (!at || !message)
+    if (!r->block || !message)
         return false;
-#define X(field)                               \
-    if (r->field.len) {                        \
-        memcpy(at, r->field.at, r->field.len); \
-        r->field.at = at;                      \
-        at += r->field.len;                    \
-    } else {                                   \
-        r->field = STR_NONE;                   \
+    char *end = (char *)r->block + table;
+    if (table) {
+        struct run_rare *own = r->block;
+        *own = *rare;
+        r->rare = own;
+#define X(field) move_in(&own->field, &end);
+        RUN_RARE_TEXTS(X)
+#undef X
     }
+#define X(field) move_in(&r->field, &end);
     RUN_TEXTS(X)
 #undef X
     return true;
@@ -464,12 +483,19 @@ enum run_parsed run_parse(enum run_kind kind, struct str json, const struct run_
 
     if (parsed == RUN_MALFORMED)
         return parsed;
-    if (!own_texts(&r) || rd.no_memory) {
+    if (!own_texts(&r, &rd.rare) || rd.no_memory) {
         run_release(&r);
         return RUN_NO_MEMORY;
     }
     *ret = r;
     return parsed;
+}
+
+const struct run_rare *run_rare(const struct run *r)
+{
+    static const struct run_rare none = {0};
+
+    return r->rare ? r->rare : &none;
 }
 
 void run_drop_message(struct run *r)

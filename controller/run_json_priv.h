@@ -24,19 +24,28 @@ enum run_fault { FAULT_NONE, FAULT_SPEC, FAULT_NAME, FAULT_PARAMS, FAULT_TIMEOUT
 enum run_succeeded { SUCCEEDED_ABSENT, SUCCEEDED_UNKNOWN, SUCCEEDED_TRUE, SUCCEEDED_FALSE };
 
 /* Text of a run: slices of one block that the run owns. */
-#define RUN_TEXTS(X)                                                                         \
-    X(uid)                                                                                   \
-    X(namespace)                                                                             \
-    X(name)                                                                                  \
-    X(resource_version)                                                                      \
-    X(revision)       /* as asked; of a faulty Run, as far as it could be read */            \
+#define RUN_TEXTS(X)                                                        \
+    X(uid)                                                                  \
+    X(namespace)                                                            \
+    X(name)                                                                 \
+    X(resource_version)                                                     \
+    X(revision) /* as asked; of a faulty Run, as far as it could be read */ \
+    X(reason)   /* of the Succeeded condition */
+
+/* Texts that hardly any Run has. Thousands wait at once, and these would be a tenth of what each of them costs. */
+#define RUN_RARE_TEXTS(X)                                                                    \
     X(status_message) /* spec.statusMessage, kept while cancelled */                         \
     X(fault_message)                                                                         \
-    X(reason)             /* of the Succeeded condition */                                   \
     X(foreign_conditions) /* JSON array of the conditions of other types; empty: none */     \
     X(retries_status)     /* JSON array, kept while another entry may follow; empty: none */ \
     X(annotations)        /* status.annotations and status.extraFields as JSON, likewise: */ \
     X(extra_fields)       /* an entry of retriesStatus is a copy of the status */
+
+struct run_rare {
+#define X(field) struct str field;
+    RUN_RARE_TEXTS(X)
+#undef X
+};
 
 struct run {
     enum run_kind kind;
@@ -64,10 +73,14 @@ struct run {
 #define X(field) struct str field;
     RUN_TEXTS(X)
 #undef X
-    struct str message;        /* of the Succeeded condition: memory of its own, see run_drop_message */
-    struct question *question; /* owned; NULL when faulty, or taken by the holder */
-    char *block;
+    struct str message;          /* of the Succeeded condition: memory of its own, see run_drop_message */
+    struct question *question;   /* owned; NULL when faulty, or taken by the holder */
+    const struct run_rare *rare; /* in the block; NULL: all are empty. See run_rare. */
+    void *block;
 };
+
+/* Never NULL. */
+const struct run_rare *run_rare(const struct run *r);
 
 /* Which apiVersion/kind are ours. Built in: the first version's and flux-event-store.dev/v1. */
 struct run_refs {

@@ -153,8 +153,8 @@ static void add_expired(struct text *t, const struct run *r, const struct verdic
 
 static void add_cancelled(struct text *t, const struct run *r)
 {
-    if (r->status_message.len) {
-        text_add_clean(t, r->status_message);
+    if (run_rare(r)->status_message.len) {
+        text_add_clean(t, run_rare(r)->status_message);
         return;
     }
     text_addf(t, "%s cancelled while waiting for revision ", run_kind_name(r->kind)->kind);
@@ -178,7 +178,7 @@ static void add_ending(struct text *t, const struct run *r, enum action_kind end
         break;
     case ACTION_EXPIRE: add_expired(t, r, v); break;
     case ACTION_CANCEL: add_cancelled(t, r); break;
-    case ACTION_REJECT: text_add_clean(t, r->fault_message); break;
+    case ACTION_REJECT: text_add_clean(t, run_rare(r)->fault_message); break;
     case ACTION_NONE:
     case ACTION_FORGET:
     case ACTION_START:

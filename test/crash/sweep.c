@@ -51,7 +51,6 @@ static const struct row {
     {"writev", "EPIPE", EPIPE, false, NEVER, 1},
     {"writev", "EINTR", EINTR, false, NEVER, 1},
     {"writev", "short", 0, false, NEVER, 1},
-    {"epoll_ctl", "ENOMEM", ENOMEM, false, AT_START, 1},
     {"malloc", "ENOMEM", ENOMEM, false, ANY_TIME, 1},
     {"malloc", "ENOMEM, on", ENOMEM, true, ANY_TIME, 8},
 };

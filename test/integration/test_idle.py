@@ -3,6 +3,8 @@
 import os
 import time
 
+import pytest
+
 from fes import wait_until
 
 IDLE_SECONDS = 60
@@ -17,6 +19,7 @@ def wakeups(pid):
     return total
 
 
+@pytest.mark.slow
 def test_idle(make_fake, make_server):
     fake = make_fake("--on", "kustomizations", "--on", "helmreleases")
     server = make_server(fake=fake)

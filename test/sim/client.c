@@ -11,6 +11,8 @@
 #include "sim.h"
 
 #define GIVE_UP_MS 70000 /* the longest that the client waits */
+#define OUTAGE_MS \
+    45000 /* after an answer that says nothing can be written, a Run may have to await its turn so long */
 
 static struct request *free_place(struct sim *s)
 {
@@ -216,6 +218,10 @@ static void tell(struct sim *s, const struct request *r)
             s->states[r->answer_version - s->states[0].version].life == (unsigned)r->life)
             l->known = r->answer_version;
     }
+    if (r->status == 0 || r->status >= 500 || r->status == 429 || r->status == 401 || r->status == 403)
+        s->outage_ms = s->now_ms + OUTAGE_MS;
+    else if (r->kind == A_PATCH && good && is_cared_for(s, r))
+        s->outage_ms = s->now_ms;
     if (r->status == 429 && r->retry_after_ms > 0) {
         int64_t until = s->now_ms + r->retry_after_ms;
         s->hold_ms = until > s->hold_ms ? until : s->hold_ms;

@@ -252,7 +252,7 @@ static void check_faults(const char *item)
         harness_case("%s", row->name);
         CHECK_INT(parse_spec(KIND_CUSTOMRUN, "%s", row->spec), RUN_OURS);
         CHECK_INT(run.fault, row->want);
-        CHECK_HAS(run.fault_message, str_of(row->says));
+        CHECK_HAS(run_rare(&run)->fault_message, str_of(row->says));
         if (row->want == FAULT_NONE)
             CHECK(run.question != NULL);
         drop();
@@ -315,9 +315,9 @@ static void item_13_unknown_parameter(void)
                                            "{\"name\":\"size\",\"value\":\"L\"}]")),
               RUN_OURS);
     harness_case("all problems are named at once");
-    CHECK_HAS(run.fault_message, STR("colour"));
-    CHECK_HAS(run.fault_message, STR("size"));
-    CHECK_HAS(run.fault_message, STR("revision"));
+    CHECK_HAS(run_rare(&run)->fault_message, STR("colour"));
+    CHECK_HAS(run_rare(&run)->fault_message, STR("size"));
+    CHECK_HAS(run_rare(&run)->fault_message, STR("revision"));
     drop();
 }
 
@@ -355,7 +355,7 @@ static void item_15_a_long_revision(void)
     free(revision);
     CHECK_INT(run.fault, FAULT_PARAMS);
     CHECK(run.revision.len <= QUESTION_MAX_REVISION);
-    CHECK(run.fault_message.len < 2048);
+    CHECK(run_rare(&run)->fault_message.len < 2048);
     drop();
 }
 
@@ -456,7 +456,7 @@ static void item_36_cancel(void)
         harness_case("%s", table[i].spec);
         CHECK_INT(parse_spec(KIND_CUSTOMRUN, "\"customRef\":" REF "," PARAMS ",%s", table[i].spec), RUN_OURS);
         CHECK_INT(run.cancelled, table[i].want);
-        CHECK_STR(run.status_message, str_of(table[i].message));
+        CHECK_STR(run_rare(&run)->status_message, str_of(table[i].message));
     }
     drop();
 }
@@ -510,7 +510,7 @@ static void attempts_in(void)
     CHECK_INT(run.retries_done, 2);
     CHECK_INT(run.attempt_ms, T0 + 5 * MINUTE + 250);
     CHECK_INT(run.start_ms, T0 + 5 * MINUTE + 250);
-    CHECK_STR(run.retries_status, STR("[{},{}]"));
+    CHECK_STR(run_rare(&run)->retries_status, STR("[{},{}]"));
     harness_case("without the exact time");
     CHECK_INT(parse_status(KIND_CUSTOMRUN, ",\"retries\":3",
                            "{\"startTime\":\"2026-01-01T00:05:00Z\",\"retriesStatus\":[{}]}"),
@@ -526,7 +526,7 @@ static void attempts_in(void)
                            "\"retriesStatus\":[{}]}"),
               RUN_OURS);
     CHECK_INT(run.retries_done, 2);
-    CHECK_INT(run.retries_status.len, 0);
+    CHECK_INT(run_rare(&run)->retries_status.len, 0);
     drop();
 }
 

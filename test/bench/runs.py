@@ -1,0 +1,158 @@
+"""What waiting Runs cost: memory of RUNS CustomRuns beyond an idle process, and the end of BURST of them by one event.
+
+The binary runs against the fake API server over TLS. Memory is what malloc has given out (test/lib/heap_said.c) and what
+is resident. It is taken when the process is idle: before the first Run, when all of them wait, after a restart that lists
+them, and when all are deleted. The burst's PATCHes take 5 ms each, over 16 connections.
+"""
+
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "integration"))
+
+from fes import PREFIX, V1, Fake, Server, wait_until  # noqa: E402  (needs the path above)
+
+RUNS, BURST, PATCH_MS = 10000, 1000, 5
+RUN_BAR, BURST_BAR = 1024, 1.0
+LIBRARY = os.path.abspath("build/test/heap_said.so")
+
+
+def customrun(name, revision):
+    """As Tekton makes them: labels, an owner, a service account."""
+    return {
+        "apiVersion": PREFIX["customruns"][1], "kind": "CustomRun",
+        "metadata": {
+            "name": name, "labels": {
+                "app.kubernetes.io/managed-by": "tekton-pipelines", "tekton.dev/memberOf": "tasks",
+                "tekton.dev/pipeline": "deploy", "tekton.dev/pipelineRun": name[:-5], "tekton.dev/pipelineTask": "wait"},
+            "ownerReferences": [{
+                "apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "name": name[:-5], "controller": True,
+                "blockOwnerDeletion": True, "uid": "7d0cdc51-ddcf-4743-b223-83ca5c699632"}]},
+        "spec": {"customRef": {"apiVersion": V1, "kind": "FluxDeploymentWait"}, "serviceAccountName": "default",
+                 "timeout": "1h0m0s", "params": [{"name": "revision", "value": revision}]}}
+
+
+class Cluster:
+    def __init__(self, directory):
+        self.fake = Fake(os.path.join(directory, "fake"))
+        self.server = Server(os.path.join(directory, "server"), fake=self.fake, env={"LD_PRELOAD": LIBRARY})
+
+    def on_connection(self, method, paths, body=lambda path: None):
+        connection = self.fake.connect()
+        for path in paths:
+            answer = self.fake.send(connection, method, path, body(path), token=self.fake.control_token)
+            answer.read()
+            assert answer.status < 300, (method, path, answer.status)
+        connection.close()
+
+    def all_of(self, method, paths, body=lambda path: None):
+        """So many requests over four connections."""
+        threads = [threading.Thread(target=self.on_connection, args=(method, paths[n::4], body)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def create(self, names, revision):
+        path = self.fake.path("customruns", namespace="default")
+        objects = iter([customrun(name, revision(name)) for name in names])
+        lock = threading.Lock()
+
+        def next_one(_):
+            with lock:
+                return next(objects)
+        self.all_of("POST", [path] * len(names), next_one)
+
+    def count(self, reason):
+        return sum(reason in line.split() for line in self.fake.table("customruns").splitlines())
+
+    def await_all(self, n, reason):
+        wait_until(lambda: self.count(reason) == n, deadline=120, what=f"{n} Runs {reason}")
+
+    def await_idle(self):
+        """Until no request came and no processor time was used for a second."""
+        last = [None, 0.0]
+
+        def idle():
+            with open(f"/proc/{self.server.process.child.pid}/stat", encoding="ascii") as file:
+                fields = file.read().rsplit(")", 1)[1].split()
+            now = (fields[11], fields[12], self.fake.state()["requests"])
+            if now != last[0]:
+                last[:] = now, time.monotonic()
+            return time.monotonic() - last[1] > 1.0
+        wait_until(idle, deadline=120, what="an idle process")
+
+    def memory(self):
+        """Bytes malloc'ed and bytes resident."""
+        self.await_idle()
+        child = self.server.process.child
+        size = os.path.getsize(self.server.log_path)
+        child.send_signal(signal.SIGUSR2)
+
+        def said():
+            with open(self.server.log_path, encoding="utf-8") as file:
+                file.seek(size)
+                return next((line.split() for line in file if line.startswith("heap ") and line.endswith("\n")), None)
+        wait_until(said, what="the heap's size")
+        with open(f"/proc/{child.pid}/status", encoding="ascii") as file:
+            resident = next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmRSS:"))
+        return int(said()[1]), resident
+
+    def stop(self):
+        self.server.process.stop()
+        self.fake.stop()
+
+
+def tell(what, memory, idle, n):
+    each = [(now - before) / n for now, before in zip(memory, idle)]
+    print(f"{what:<34} malloc'ed {memory[0] / 1024:8.0f} KiB, resident {memory[1] / 1024:8.0f} KiB: "
+          f"{each[0]:6.0f} and {each[1]:6.0f} bytes for each of {n} Runs", flush=True)
+
+
+def waiting(directory):
+    cluster = Cluster(directory)
+    # The first Run makes what is made once: tables, connections.
+    cluster.create(["first-wait"], lambda name: "first")
+    cluster.await_all(1, "Waiting")
+    idle = cluster.memory()
+    print(f"{'one Run waits':<34} malloc'ed {idle[0] / 1024:8.0f} KiB, resident {idle[1] / 1024:8.0f} KiB")
+    names = [f"deploy-{n:05}-wait" for n in range(RUNS)]
+    cluster.create(names, lambda name: name[7:12] * 8)
+    cluster.await_all(RUNS + 1, "Waiting")
+    tell(f"waiting (bar {RUN_BAR} bytes)", cluster.memory(), idle, RUNS)
+    cluster.server.process.stop()
+    cluster.server.start()
+    wait_until(lambda: cluster.fake.state()["watches"] >= 2, what="both watches")
+    tell("waiting, listed after a restart", cluster.memory(), idle, RUNS)
+    cluster.all_of("DELETE", [cluster.fake.path("customruns", name) for name in names])
+    tell("deleted", cluster.memory(), idle, RUNS)
+    cluster.stop()
+
+
+def burst(directory):
+    cluster = Cluster(directory)
+    names = [f"deploy-{n:05}-wait" for n in range(BURST)]
+    cluster.create(names, lambda name: "one")
+    cluster.await_all(BURST, "Waiting")
+    cluster.await_idle()
+    cluster.fake.fault("delay", method="PATCH", times=-1, delay_ms=PATCH_MS)
+    cluster.fake.clear_log()
+    start = time.time() * 1000
+    assert cluster.server.post({"metadata": {"revision": "one"}, "reason": "ReconciliationSucceeded"}).status == 200
+    cluster.await_all(BURST, "ReconciliationSucceeded")
+    took = [(write.ms - start) / 1000 for write in cluster.fake.writes("customruns") if write.succeeded == "True"]
+    assert len(took) == BURST, f"{len(took)} final writes for {BURST} Runs"
+    print(f"one event, {BURST} Runs, {PATCH_MS} ms for a PATCH: first status after {min(took):.3f} s, "
+          f"last {max(took):.3f} s (bar {BURST_BAR} s), {cluster.fake.state()['inFlightPeak']} requests at once at most")
+    cluster.stop()
+
+
+if __name__ == "__main__":
+    for part in waiting, burst:
+        with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR", "build"), prefix="runs-bench-") as folder:
+            part(folder)
