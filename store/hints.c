@@ -32,7 +32,7 @@ static void note(struct hint_list *list, struct str text, struct str name, uint6
     while (i < list->n && !str_eq_nocase(list->at[i].name, name))
         i++;
     if (i == list->n || !str_eq(str_of(list->at[i].text), text)) {
-        char *copy = strndup(text.at, text.len);
+        char *copy = str_dup(text);
         if (!copy)
             return;
         if (i == HINTS_MOST)
@@ -55,7 +55,7 @@ void hints_note(struct hints *h, const struct record *r)
 
     for (int m = 0; m < REVISION_MEMBERS; m++) {
         struct revision revision = revision_parse(set.member[m]);
-        if (revision.kind != REVISION_HASH || memchr(set.member[m].at, '\0', set.member[m].len))
+        if (revision.kind != REVISION_HASH)
             continue;
         if (revision.pointer.len > 0)
             note(&h->pointers, set.member[m], revision.pointer, r->seq);

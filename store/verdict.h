@@ -78,11 +78,11 @@ struct verdict_facts {
 };
 
 struct verdict_now {
-    const struct verdict_facts *facts; /* NULL: none */
     int64_t wall_ms;
     int64_t
         failures_from_ms; /* a failure last received before this does not count (a retry's attempt began then);
                                  INT64_MIN: all count. A success always counts. */
+    const struct verdict_facts *facts; /* NULL: none */
 };
 
 /* Records: those that match the question, and those that show superseding, in any order; others do no harm. Returns

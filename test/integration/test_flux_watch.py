@@ -177,6 +177,18 @@ def test_a_suspended_object_is_named(flux):
     assert f"Kustomization/flux-system/{name} (suspended)" in message, message
 
 
+@pytest.mark.parametrize("revision,part", [
+    ("main", f"wait for {SHA}"), (SHA[:6], f"write {SHA[:7]} or more digits"), ("nothing", "no event of revision nothing"),
+])
+def test_what_would_match_is_explained(make_server, revision, part):
+    server = make_server()
+    assert server.post(golden("01-ks-success.json")).status == 200
+    for _ in range(2):
+        verdict = server.get(f"/verdict?revision={revision}").json()
+        assert verdict["verdict"] == "waiting" and part in verdict["message"], verdict
+        server.restart()
+
+
 def test_a_thousand_objects(make_fake, make_server):
     """The first list is stored in group commits, and a restart stores nothing again."""
     fake = make_fake("--plain", *FLUX)
