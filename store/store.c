@@ -271,6 +271,20 @@ static enum store_status commit_judge(struct store *s, int status)
     return STORE_DEAD;
 }
 
+/* A status is not coalesced, since one that says the same is dropped: so a record that stands for several statements was
+ * notified at least once. */
+static void note_heard(struct store *s, const struct record *r)
+{
+    static const char *const kinds[] = {
+        [HEARD_KUSTOMIZATION] = "Kustomization", [HEARD_HELM_RELEASE] = "HelmRelease"};
+
+    for (int kind = 0; (r->via == VIA_WEBHOOK || r->count > 1) && kind < HEARD_KINDS; kind++)
+        if (str_eq(r->kind, str_of(kinds[kind]))) {
+            s->heard[kind].success |= r->class == CLASS_SUCCESS;
+            s->heard[kind].failure |= r->class == CLASS_FAILURE;
+        }
+}
+
 bool store_note_record(struct store *s, const struct record *r, uint64_t object)
 {
     uint64_t digest = key_siphash(s->seed, r->cluster);
@@ -284,6 +298,9 @@ bool store_note_record(struct store *s, const struct record *r, uint64_t object)
     if (r->seq > s->last_seq)
         s->last_seq = r->seq;
     s->stats.records++;
+    if (s->hints_loaded)
+        hints_note(&s->hints, r);
+    note_heard(s, r);
     return true;
 }
 
@@ -307,6 +324,7 @@ static bool publish_update(struct store *s, struct pending *p)
         if (was[i] != first && was[i] != last)
             index_remove(s->index, key_of_body(was[i]), p->seq);
     s->stats.coalesced++;
+    note_heard(s, &p->stored.record);
     ages_touch(s->ages, p->seq, p->stored.record.last.received_ms);
     return index_add(s->index, key_of_body(first), p->seq) && index_add(s->index, key_of_body(last), p->seq);
 }
@@ -322,6 +340,12 @@ static bool publish(struct store *s, struct pending *p)
     p->n_keys = keys_of_record(s->seed, &p->stored.record, p->stored.body_first_digest,
                                p->stored.body_last_digest, p->keys);
     return p->fate == PENDING_FRESH ? publish_fresh(s, p) : publish_update(s, p);
+}
+
+void store_set_suspended(struct store *s, store_is_suspended *is_suspended, void *arg)
+{
+    s->is_suspended = is_suspended;
+    s->is_suspended_arg = arg;
 }
 
 /* A record that is on disk and not in the index would never be found: only a restart helps. */

@@ -329,6 +329,7 @@ static void store_free(struct store *s)
     if (s->lock_fd >= 0)
         (void)close(s->lock_fd);
     index_free(s->index);
+    hints_free(&s->hints);
     ages_free(s->ages);
     free(s->going_keys);
     free(s->dir);

@@ -7,6 +7,7 @@
 
 #include "store/ages_priv.h"
 #include "store/commit_priv.h"
+#include "store/hints_priv.h"
 #include "store/index_priv.h"
 #include "store/key_priv.h"
 #include "store/record_priv.h"
@@ -51,6 +52,13 @@ struct pending_list {
     struct pending **end;
 };
 
+/* What notifications of a kind that deploys were ever received, which tells a delivery that lets no success through. */
+enum heard_kind { HEARD_KUSTOMIZATION, HEARD_HELM_RELEASE, HEARD_KINDS };
+struct store_heard {
+    bool success;
+    bool failure;
+};
+
 void pending_list_init(struct pending_list *list);
 
 /* Which writes of a batch have to do with a number: open addressing, 1 + position in `written`; 0: empty. A batch has
@@ -87,6 +95,11 @@ struct store {
     int64_t last_received_ms; /* of the newest append */
     bool many_clusters;       /* records of more than one cluster are, or were, in the store */
     uint64_t cluster_digest;  /* of the first one seen */
+    struct hints hints;
+    bool hints_loaded; /* from what was stored before the store was opened */
+    struct store_heard heard[HEARD_KINDS];
+    store_is_suspended *is_suspended;
+    void *is_suspended_arg;
 
     struct pending_list queue;
     struct pending_list batch; /* being committed */
