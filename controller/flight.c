@@ -221,15 +221,22 @@ static void on_written(struct tracked *t, struct str body)
         if (parsed == RUN_OURS || parsed == RUN_FOREIGN)
             run_release(&written);
         t->unsure = true;
-        flight_get(t);
+        if (t->unseen)
+            runs_drop(t);
+        else
+            flight_get(t);
         return;
     }
     t->unsure = false;
     announce(t, &written);
-    if (action_is_final(t->doing))
+    if (t->unseen) {
+        run_release(&written);
+        runs_drop(t);
+    } else if (action_is_final(t->doing)) {
         tracked_end(t, &written);
-    else
+    } else {
         merge_written(t, &written);
+    }
 }
 
 /* True when the API holds what the unanswered PATCH wanted to write. */
@@ -274,6 +281,12 @@ static void on_read(struct tracked *t, struct str body)
         uint32_t epoch = t->epoch;
         runs_drop(t);
         track(c, &found, scope, epoch);
+        return;
+    }
+    if (t->taken && run_version_older(found.resource_version, t->run.resource_version)) {
+        /* Read before the change that the watch has shown since: the watch will not show it again. */
+        run_release(&found);
+        tracked_settle(t);
         return;
     }
     tracked_adopt(t, &found);
@@ -381,7 +394,8 @@ void flight_reply(struct tracked *t, int status, int64_t retry_after_ms, struct 
     c->stats.in_flight--;
     /* What follows a read needs no turn of its own. */
     t->probing = c->failing && (status == 409 || (!patch && answered));
-    if (status == 404 || t->unseen)
+    bool written = patch && status >= 200 && status < 300;
+    if (status == 404 || (t->unseen && !written))
         runs_drop(t);
     else if (status < 200 || status >= 300)
         on_failed(t, patch, status, retry_after_ms, body);

@@ -111,7 +111,10 @@ static void tracked_consider(struct tracked *t, const struct verdict *v)
     struct action a = decide(&t->run, v, t->c->now);
     switch (a.kind) {
     case ACTION_NONE: tracked_schedule(t); break;
-    case ACTION_FORGET: runs_drop(t); break;
+    case ACTION_FORGET:
+        flight_settle(t);
+        runs_drop(t);
+        break;
     case ACTION_EXPLAIN: explain(t, &a, v); break;
     case ACTION_START:
     case ACTION_RETRY_FAILED:

@@ -24,6 +24,24 @@ bool events_not_ready(struct events *e, struct http_request *r)
     return true;
 }
 
+bool events_crowded(const struct events *e)
+{
+    return e->gathered + http_server_answer_bytes(e->server) > HTTP_MAX_ANSWERS;
+}
+
+bool events_too_crowded(struct events *e, struct http_request *r)
+{
+    if (!events_crowded(e))
+        return false;
+    http_reply_error(e->server, http_request_id(r), 503, "too many answers wait to be read: try again");
+    return true;
+}
+
+void events_refuse(struct events *e, uint64_t id, const char *why)
+{
+    http_reply_error(e->server, id, str_eq(str_of(why), STR("out of memory")) ? 503 : 400, "%s", why);
+}
+
 static void reply_failed(struct events *e, uint64_t id, enum store_status status)
 {
     const char *why = "the store cannot take the event";
@@ -75,7 +93,7 @@ static void on_post(void *arg, struct http_request *r)
     struct flux_event *event = event_from_json(body, err);
     if (!event) {
         REPORT(e->reporter, REPORT_INFO, "event refused", FIELD_TEXT("error", err));
-        http_reply_error(e->server, id, str_eq(str_of(err), STR("out of memory")) ? 503 : 400, "%s", err);
+        events_refuse(e, id, err);
         return;
     }
     enum store_status status =
@@ -119,7 +137,7 @@ static void on_get_one(void *arg, struct http_request *r)
     struct one one = {.events = e, .id = id, .raw = http_accepts(r, "application/octet-stream")};
     uint64_t seq;
 
-    if (!http_without_params(e->server, r) || events_not_ready(e, r))
+    if (!http_without_params(e->server, r) || events_not_ready(e, r) || events_too_crowded(e, r))
         return;
     if (!str_to_u64(http_request_segment(r), &seq))
         http_reply_error(e->server, id, 400, "the id of an event is a number");

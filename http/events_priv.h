@@ -25,13 +25,22 @@ struct events {
     const struct reporter *reporter;
     struct lists lists;
     size_t n_lists;
+    uint64_t gathered; /* bytes of lists that are not yet answered */
 };
 
 /* Answers 503 and returns true while there is no store. */
 bool events_not_ready(struct events *e, struct http_request *r);
 
+/* Whether records take up HTTP_MAX_ANSWERS already: gathered, or answered to clients that do not read. */
+bool events_crowded(const struct events *e);
+/* Answers 503 and returns true when so. */
+bool events_too_crowded(struct events *e, struct http_request *r);
+
 /* Appends one byte; false when out of memory. */
 bool json_out_put(struct json_out *out, char c);
+
+/* 400 for what is wrong with the request; 503 where the reason is "out of memory", which is none of the client's. */
+void events_refuse(struct events *e, uint64_t id, const char *why);
 
 /* The handler of GET /events. arg: struct events. */
 void list_serve(void *arg, struct http_request *r);

@@ -57,6 +57,7 @@ struct guard {
     size_t high;           /* high watermark in force */
     unsigned framed;
     bool replying;
+    size_t reply_bytes; /* its share of set->reply_bytes */
     bool is_idle;
     struct gone *gone; /* NULL: nobody wants to know */
     struct guard_watch watch;
@@ -80,6 +81,7 @@ struct guard_set {
     size_t n;
     size_t n_idle;
     size_t n_replying;
+    uint64_t reply_bytes; /* of replies that were begun and are not yet written out */
     uint64_t bodies;
     uint64_t queued; /* bodies that others hold and that count too */
 };
@@ -145,6 +147,14 @@ static void body_release(struct guard *g)
 {
     g->set->bodies -= g->body_counted;
     g->body_counted = 0;
+}
+
+static void reply_release(struct guard *g)
+{
+    g->set->n_replying -= g->replying;
+    g->set->reply_bytes -= g->reply_bytes;
+    g->replying = false;
+    g->reply_bytes = 0;
 }
 
 /* May be called from evhttp's and the buffer's callbacks: what ends the connection happens in the guard's
@@ -249,7 +259,7 @@ static void on_evhttp_close(struct evhttp_connection *evcon, void *arg)
     (void)evbuffer_remove_cb(bufferevent_get_input(g->bev), on_input, g);
     idle_remove(g);
     body_release(g);
-    set->n_replying -= g->replying;
+    reply_release(g);
     set->by_fd[g->fd] = NULL;
     TAILQ_REMOVE(&set->all, g, link);
     set->n--;
@@ -511,18 +521,25 @@ bool guard_watch_client(struct guard *g, const struct guard_watch *watch)
     return g->gone != NULL;
 }
 
-void guard_reply_begun(struct guard *g)
+uint64_t guard_reply_bytes(const struct guard_set *set)
+{
+    return set->reply_bytes;
+}
+
+void guard_reply_begun(struct guard *g, size_t bytes)
 {
     gone_free(g->gone);
     g->gone = NULL;
-    g->set->n_replying += !g->replying;
+    reply_release(g);
+    g->set->n_replying++;
+    g->set->reply_bytes += bytes;
     g->replying = true;
+    g->reply_bytes = bytes;
 }
 
 void guard_reply_done(struct guard *g)
 {
-    g->set->n_replying -= g->replying;
-    g->replying = false;
+    reply_release(g);
     g->framed -= g->framed > 0;
     if (g->framed > 0)
         return;

@@ -52,6 +52,7 @@ bool guard_prepare(struct guard_set *set);
 size_t guard_connections(const struct guard_set *set);
 /* Replies that were begun and are not yet written out. */
 size_t guard_replying(const struct guard_set *set);
+uint64_t guard_reply_bytes(const struct guard_set *set);
 /* Bytes of bodies that were taken over and are held elsewhere: they count like unfinished ones. */
 void guard_set_queued(struct guard_set *set, uint64_t bytes);
 /* Ends the connections that wait for a next request. */
@@ -59,7 +60,7 @@ void guard_close_idle(struct guard_set *set);
 
 /* NULL when the connection has none any more. */
 struct guard *guard_of(const struct guard_set *set, struct evhttp_connection *evcon);
-void guard_reply_begun(struct guard *g);
+void guard_reply_begun(struct guard *g, size_t bytes);
 /* Until guard_reply_begun: hooks.on_gone is called when the connection ends, and the connection is ended when its
  * client has gone. One request at a time. False when out of memory. */
 bool guard_watch_client(struct guard *g, const struct guard_watch *watch);

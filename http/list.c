@@ -32,6 +32,7 @@ struct list {
     size_t n;          /* on the page */
     size_t turn_n;     /* written out in this turn */
     size_t turn_begin; /* out.len at its begin */
+    size_t counted;    /* its share of events->gathered */
     bool interrupted;  /* the turn has done enough */
     bool is_full;      /* and there is more */
     bool no_memory;
@@ -46,6 +47,7 @@ static void list_free(struct list *l)
         evbuffer_free(l->link);
     json_out_free(&l->out);
     filter_free(l->filter);
+    l->events->gathered -= l->counted;
     TAILQ_REMOVE(&l->events->lists, l, entry);
     l->events->n_lists--;
     free(l);
@@ -73,11 +75,13 @@ static bool write_record(struct list *l, const struct record *r)
         l->no_memory = true;
         return false;
     }
-    if (l->n > 0 && l->out.len > LIST_MAX_BYTES) {
+    if (l->n > 0 && (l->out.len > LIST_MAX_BYTES || events_crowded(l->events))) {
         l->out.len = before;
         l->is_full = true;
         return false;
     }
+    l->events->gathered += l->out.len - l->counted;
+    l->counted = l->out.len;
     l->last = r->seq;
     l->n++;
     l->turn_n++;
@@ -223,11 +227,11 @@ void list_serve(void *arg, struct http_request *r)
         http_reply_error(e->server, id, 406, "only application/json is served on this path");
         return;
     }
-    if (events_not_ready(e, r))
+    if (events_not_ready(e, r) || events_too_crowded(e, r))
         return;
     struct filter *filter = http_request_params(r, &params, &n, err) ? new_filter(e, params, n, err) : NULL;
     if (!filter) {
-        http_reply_error(e->server, id, 400, "%s", err);
+        events_refuse(e, id, err);
         return;
     }
     struct list *l = e->n_lists < LIST_MAX_RUNNING ? list_new(e, r, filter) : NULL;

@@ -123,8 +123,9 @@ bool http_request_params(struct http_request *r, const struct http_param **ret, 
 {
     struct text text;
 
-    if (!r->params) {
-        r->params = malloc(HTTP_MAX_PARAMS * sizeof *r->params);
+    if (!r->params || !r->decoded) {
+        if (!r->params)
+            r->params = malloc(HTTP_MAX_PARAMS * sizeof *r->params);
         r->decoded = malloc(r->query.len + 1);
         if (!r->params || !r->decoded) {
             text_init(&text, err, HTTP_ERROR);

@@ -270,7 +270,7 @@ static void send_reply(struct http_server *s, struct evhttp_request *req, const 
         evhttp_add_header(headers, "Connection", "close");
     struct guard *g = guard_of(s->guards, evcon);
     if (g)
-        guard_reply_begun(g);
+        guard_reply_begun(g, evbuffer_get_length(out));
     evhttp_send_reply(req, status, reply_reason(status), NULL);
     /* evhttp reads on while it writes, and would end the connection of a client that has closed its own side before the
      * answer is out. It turns reading on again when it is. */
@@ -530,6 +530,11 @@ void http_server_stop_accepting(struct http_server *s)
 void http_server_set_queued(struct http_server *s, uint64_t bytes)
 {
     guard_set_queued(s->guards, bytes);
+}
+
+uint64_t http_server_answer_bytes(const struct http_server *s)
+{
+    return guard_reply_bytes(s->guards);
 }
 
 size_t http_server_pending(const struct http_server *s)

@@ -22,6 +22,7 @@ struct http_request;
 #define HTTP_MAX_HEAD        (16u << 10)          /* request line and headers */
 #define HTTP_MAX_BODY        (4u << 20)           /* one body; beyond: 413 */
 #define HTTP_MAX_BODIES      (UINT64_C(64) << 20) /* all unfinished and queued bodies; beyond: 503 */
+#define HTTP_MAX_ANSWERS     (UINT64_C(64) << 20) /* records in answers that are not yet read; beyond: 503 */
 #define HTTP_MAX_CONNECTIONS 16384                /* or the descriptor limit less 256 */
 #define HTTP_MAX_IDLE        1024 /* idle keep-alive connections; the longest idle is closed first */
 #define HTTP_HEAD_SECONDS    10   /* deadlines, not idle timers */
@@ -47,6 +48,8 @@ void http_server_stop_accepting(struct http_server *s);
 /* Bytes of bodies that a handler keeps until it answers: they count against HTTP_MAX_BODIES until this says otherwise.
  */
 void http_server_set_queued(struct http_server *s, uint64_t bytes);
+/* Bytes of answers that their clients have not yet read. */
+uint64_t http_server_answer_bytes(const struct http_server *s);
 /* Requests accepted and not yet answered completely. */
 size_t http_server_pending(const struct http_server *s);
 /* Ends what is left and frees; answers given afterwards are the caller's mistake, so close the store, which completes

@@ -8,7 +8,7 @@
 #define K8S_BACKOFF_MOST_MS  30000
 #define K8S_BACKOFF_RESET_MS 120000 /* this long without a failure starts afresh */
 #define K8S_RETRY_LEAST_MS   500    /* while a server cannot be reached: at most two tries a second, */
-#define K8S_RETRY_MOST_MS    900    /* and back within one second of its return */
+#define K8S_RETRY_MOST_MS    800    /* and back within one second of its return */
 
 struct k8s_backoff {
     int64_t next_ms; /* 0: no failure yet */

@@ -70,6 +70,7 @@ struct k8s_connection {
     int64_t last_byte_ms;
     int64_t deadline_ms; /* absolute; 0: none */
     int status;
+    uint64_t token_sent;
     int64_t retry_after_ms;
     struct evbuffer *body;
     char why[256];
@@ -328,6 +329,7 @@ static void set_options(evutil_socket_t fd)
 static bool add_headers(struct k8s_connection *c, struct evkeyvalq *headers)
 {
     struct str token = k8s_creds_token(c->connector->creds, k8s_now_ms());
+    c->token_sent = k8s_creds_token_number(c->connector->creds);
     const struct k8s_url *url = k8s_creds_url(c->connector->creds);
     char length[24];
     char *bearer = NULL;
@@ -501,7 +503,7 @@ static bool try_again(struct k8s_connection *c)
     }
     if (c->status == 401 && !c->reauthorized) {
         c->reauthorized = true;
-        if (k8s_creds_refused(c->connector->creds)) {
+        if (k8s_creds_refused(c->connector->creds, c->token_sent)) {
             start(c);
             return true;
         }

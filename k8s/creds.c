@@ -56,6 +56,7 @@ struct k8s_creds {
     SSL_CTX *tls; /* NULL for http:// */
     struct stamp tls_stamps[3];
     int64_t tls_looked_ms;
+    uint64_t token_number;
     bool refused; /* reported */
 };
 
@@ -218,6 +219,7 @@ static bool reload_token(struct k8s_creds *c)
     bool other = !c->token || strcmp(token, c->token) != 0;
     free_token(c->token);
     c->token = token;
+    c->token_number += other;
     return other;
 }
 
@@ -377,8 +379,16 @@ SSL *k8s_creds_ssl(struct k8s_creds *c, int64_t now_ms)
     return ssl;
 }
 
-bool k8s_creds_refused(struct k8s_creds *c)
+uint64_t k8s_creds_token_number(const struct k8s_creds *c)
 {
+    return c->token_number;
+}
+
+bool k8s_creds_refused(struct k8s_creds *c, uint64_t sent)
+{
+    /* Requests over several connections are refused together; the first to be told has read the new token. */
+    if (sent != c->token_number)
+        return true;
     if (c->token_file) {
         (void)stamp_of(c->token_file, &c->token_stamp);
         if (reload_token(c))

@@ -36,9 +36,12 @@ struct str k8s_creds_token(struct k8s_creds *c, int64_t now_ms);
 /* A TLS client end that verifies the server's chain and its name or address; NULL when out of memory. */
 SSL *k8s_creds_ssl(struct k8s_creds *c, int64_t now_ms);
 
-/* The server answered 401: reads the token again. True when it is another one than before, so that a second
- * try makes sense; else this is reported, once until k8s_creds_accepted. */
-bool k8s_creds_refused(struct k8s_creds *c);
+/* Which token that is: counts those that were read. */
+uint64_t k8s_creds_token_number(const struct k8s_creds *c);
+
+/* The server answered 401 to a request with token number `sent`: reads the token again. True when there is another one
+ * than that, so that a second try makes sense; else this is reported, once until k8s_creds_accepted. */
+bool k8s_creds_refused(struct k8s_creds *c, uint64_t sent);
 void k8s_creds_accepted(struct k8s_creds *c);
 
 /* The server could not be verified: its CA may have been replaced, so the next connection looks at the files.

@@ -513,7 +513,7 @@ static void on_watched(struct k8s_watch *w, const struct k8s_answer *answer)
     if (w->opened_ms && (answer->status == 0 || answer->status == 200)) {
         if (brief)
             set_failing(w, answer->error ? answer->error : "the watch ends at once", true);
-        rest(w, !brief ? 0 : answer->status ? next_backoff(w) : k8s_backoff_retry(k8s_random()));
+        rest(w, brief ? k8s_backoff_retry(k8s_random()) : 0);
     } else if (answer->status == 0) {
         set_failing(w, answer->error, false);
         rest(w, 0);

@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -25,10 +24,10 @@
 #define NEXT(name)  ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 #define EARLY_BYTES 65536
 #define NOT_MAPPED  ((void *)-1)
-#define KINDS(X)                                                                                 \
-    X(malloc)                                                                                    \
-    X(pwrite) X(fdatasync) X(fsync) X(fallocate) X(rename) X(mmap) X(accept4) X(readv) X(writev) \
-        X(epoll_ctl)
+/* clang-format off */
+#define KINDS(X) \
+    X(malloc) X(pwrite) X(fdatasync) X(fsync) X(fallocate) X(rename) X(mmap) X(accept4) X(readv) X(writev)
+/* clang-format on */
 #define KIND_ENUM(k) KIND_##k,
 #define KIND_TEXT(k) #k,
 
@@ -215,7 +214,7 @@ void *mmap(void *at, size_t len, int protection, int flags, int fd, off_t offset
     return fd >= 0 && fails(KIND_mmap) ? NOT_MAPPED : NEXT(mmap)(at, len, protection, flags, fd, offset);
 }
 
-/* ---- sockets and the loop ---- */
+/* ---- sockets ---- */
 
 int accept4(int fd, struct sockaddr *address, socklen_t *len, int flags)
 {
@@ -225,9 +224,4 @@ int accept4(int fd, struct sockaddr *address, socklen_t *len, int flags)
 ssize_t readv(int fd, const struct iovec *iov, int n)
 {
     return fails(KIND_readv) ? -1 : NEXT(readv)(fd, iov, n);
-}
-
-int epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)
-{
-    return op != EPOLL_CTL_DEL && fails(KIND_epoll_ctl) ? -1 : NEXT(epoll_ctl)(epoll, op, fd, event);
 }

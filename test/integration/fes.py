@@ -52,6 +52,23 @@ def wait_until(condition, deadline=DEADLINE, what=None):
         pause = min(pause * 2, 0.05)
 
 
+def net_seconds(condition, deadline=DEADLINE, what=None):
+    """Seconds until condition() is true, less those in which the machine was busy elsewhere.
+
+    condition asks the fake API server only, which takes milliseconds: where a look or a pause took much longer, nobody had
+    the processor, and what is measured had not either.
+    """
+    start, stolen = time.monotonic(), 0.0
+    while True:
+        looked = time.monotonic()
+        value = condition()
+        if value:
+            return max(0.0, time.monotonic() - start - stolen)
+        assert looked - start < deadline, f"not within {deadline} s: {what or 'condition'}; last seen: {value!r}"
+        time.sleep(0.01)
+        stolen += max(0.0, time.monotonic() - looked - 0.06)
+
+
 def golden(name):
     """The bytes of test/golden/flux/NAME."""
     with open(os.path.join(ROOT, "test/golden/flux", name), "rb") as file:
@@ -151,6 +168,7 @@ class Fake:
         self.token_file = os.path.join(self.dir, "token")
         self.control_token = self.token()
         self._control = None
+        self._control_used = 0.0
 
     # The wire
 
@@ -257,11 +275,24 @@ class Fake:
                                  f"it has {self.condition(resource, name, namespace)}") from None
         return self.get(resource, name, namespace)
 
+    def soon(self, resource, name, status, reason=None, limit=1.0):
+        """wait_condition() for what has a limit in time."""
+        def reached():
+            seen = self.condition(resource, name)
+            return seen.get("status") == status and reason in (None, seen.get("reason"))
+        took = net_seconds(reached, what=f"{resource} {name} {status} {reason}")
+        assert took < limit, f"{resource} {name}: {took:.2f} s until {status} {reason}, {limit} allowed"
+        return took
+
     # The control endpoints
 
     def control(self, method, path, body=None):
+        if self._control is not None and time.monotonic() - self._control_used > 30:
+            self._control.close()  # the fake closes idle connections after 90 s
+            self._control = None
         if self._control is None:
             self._control = self.connect()
+        self._control_used = time.monotonic()
         try:
             answer = Answer(self.send(self._control, method, "/_control/" + path, body, token=self.control_token))
         except (OSError, http.client.HTTPException):

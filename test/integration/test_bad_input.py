@@ -70,6 +70,30 @@ def test_a_body_over_4_mib_is_refused_before_it_is_read(make_server):
     assert server.post(body).status == 200, "4 MiB exactly is allowed"
 
 
+def test_readers_that_do_not_read_have_a_bound(make_server):
+    """Answers that nobody takes fill 64 MiB and no more; events are stored all the same, and it ends with them."""
+    server = make_server()
+    for i in range(8):
+        assert server.post(b'{"reason":"%d","message":"%b"}' % (i, b"x" * (1 << 20))).status == 200
+    readers = []
+    try:
+        def refused():
+            client = socket.socket()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", server.port))
+            client.sendall(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+            readers.append(client)
+            assert len(readers) < 200, "two hundred pages of 4 MiB were made"
+            return server.get("/events/1").status == 503
+        wait_until(refused, what="503 for readers")
+        assert server.get("/events").headers["Retry-After"] == "2"
+        assert server.post({"reason": "stored all the same"}).status == 200
+    finally:
+        for client in readers:
+            client.close()
+    wait_until(lambda: server.get("/events/1").status == 200, what="room again")
+
+
 @pytest.mark.parametrize("flags,names", [
     (["--nope"], "--nope"), (["--listen"], "--listen"), (["--listen", "nonsense", "--no-kube"], "nonsense"),
     (["--check", "--listen", "nonsense", "--no-kube"], "nonsense"),
@@ -147,14 +171,14 @@ def test_wrong_ca(fake, make_server):
 
 
 @pytest.mark.parametrize("flag", ["--wrong-san", "--expired"])
-def test_wrong_certificate(make_fake, make_server, flag):
+def test_item_68_wrong_certificate(make_fake, make_server, flag):
     fake = make_fake(flag)
     server = make_server(fake=fake)
     check_degraded(server, ["certificate", "mismatch"])
     assert fake.log() == [], "a request was sent to a server that was not verified"
 
 
-def test_expired_token_and_its_replacement(fake, make_server, tmp_path):
+def test_item_56_expired_token_and_its_replacement(fake, make_server, tmp_path):
     token = tmp_path / "token"
     token.write_text("0utdated-s3cret")
     server = make_server("--kube-token-file", str(token), fake=fake)
@@ -173,7 +197,7 @@ def test_api_server_that_is_not_there(make_server, make_fake):
     check_degraded(server, ["refused"])
 
 
-def test_malformed_runs_do_not_stop_the_others(fake, server):
+def test_item_2_8_16_malformed_runs_do_not_stop_the_others(fake, server):
     fake.create("customruns", "no-params", {"customRef": {"apiVersion": fes.V1, "kind": "FluxDeploymentWait"}})
     fake.create("customruns", "bad-params", {"customRef": {"apiVersion": fes.V1, "kind": "FluxDeploymentWait"},
                                              "params": {"revision": "a"}})

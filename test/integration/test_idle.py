@@ -3,6 +3,8 @@
 import os
 import time
 
+import pytest
+
 from fes import wait_until
 
 IDLE_SECONDS = 60
@@ -17,6 +19,7 @@ def wakeups(pid):
     return total
 
 
+@pytest.mark.slow
 def test_idle(fake, server):
     fake.create_customrun("waits", "r")
     fake.create_run("waits", "r")

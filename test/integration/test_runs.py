@@ -63,7 +63,7 @@ def test_customrun_waits_for_a_commit(fake, server, revision):
 
 
 @pytest.mark.parametrize("resource", KINDS)
-def test_event_before_its_run_completes_it_in_one_write(fake, server, resource):
+def test_item_18_event_before_its_run_completes_it_in_one_write(fake, server, resource):
     stored(server, golden("01-ks-success.json"))
     create(fake, resource, "late", SHA, ref=V1)
     run = fake.wait_condition(resource, "late", "True", "ReconciliationSucceeded")
@@ -73,7 +73,7 @@ def test_event_before_its_run_completes_it_in_one_write(fake, server, resource):
 
 
 @pytest.mark.parametrize("resource", KINDS)
-def test_restart_while_waiting_keeps_start_time(fake, server, resource):
+def test_item_25_restart_while_waiting_keeps_start_time(fake, server, resource):
     create(fake, resource, "patient", "r-1", ref=V1)
     before = fake.wait_condition(resource, "patient", "Unknown", "Waiting")
     server.kill9()
@@ -83,7 +83,7 @@ def test_restart_while_waiting_keeps_start_time(fake, server, resource):
     assert after["status"]["startTime"] == before["status"]["startTime"]
 
 
-def test_event_acknowledged_before_a_kill_finishes_the_run_after_it(fake, server):
+def test_item_26_event_acknowledged_before_a_kill_finishes_the_run_after_it(fake, server):
     fake.fault("status", method="PATCH", path="/status", times=-1, status=503)
     create(fake, "customruns", "cut", "r-2")
     wait_until(lambda: fake.log(method="PATCH"), what="a PATCH was tried")
@@ -95,7 +95,7 @@ def test_event_acknowledged_before_a_kill_finishes_the_run_after_it(fake, server
 
 
 @pytest.mark.parametrize("resource,reason", [("runs", "RunCancelled"), ("customruns", "CustomRunCancelled")])
-def test_cancel(fake, server, resource, reason):
+def test_item_31_32_cancel(fake, server, resource, reason):
     create(fake, resource, "stop-me", "never", ref=V1)
     fake.wait_condition(resource, "stop-me", "Unknown", "Waiting")
     fake.patch(resource, "stop-me", {"spec": {"status": "RunCancelled"}})
@@ -106,7 +106,7 @@ def test_cancel(fake, server, resource, reason):
     assert fake.condition(resource, "stop-me")["reason"] == reason, "a finished Run was written again"
 
 
-def test_timeouts(fake, server):
+def test_item_38_39_timeouts(fake, server):
     fake.create_customrun("spec", "never", spec={"timeout": "1s"})
     fake.create_run("param", "never", ref=V1, params=[("timeout", "1s")])
     fake.create_customrun("wrong", "never", spec={"timeout": "-1m"})
@@ -115,14 +115,14 @@ def test_timeouts(fake, server):
     fake.wait_condition("customruns", "wrong", "False", "InvalidTimeout")
 
 
-def test_default_timeout(fake, make_server):
+def test_item_37_default_timeout(fake, make_server):
     make_server("--default-timeout", "1s", fake=fake)
     fake.create_customrun("default", "never")
     fake.wait_condition("customruns", "default", "False", "CustomRunTimedOut")
 
 
 @pytest.mark.parametrize("resource", KINDS)
-def test_rejected(fake, server, resource):
+def test_item_5_13_rejected(fake, server, resource):
     create(fake, resource, "unknown-param", "r", ref=V1, params=[("revsion", "x")])
     run = fake.wait_condition(resource, "unknown-param", "False", "UnexpectedParams")
     assert "revsion" in run["status"]["conditions"][0]["message"]
@@ -132,7 +132,7 @@ def test_rejected(fake, server, resource):
     fake.wait_condition(resource, "named", "False", "UnexpectedName")
 
 
-def test_foreign_runs_are_left_alone(fake, server):
+def test_item_1_foreign_runs_are_left_alone(fake, server):
     fake.create("runs", "foreign", {"ref": {"apiVersion": "example.dev/v1", "kind": "FluxDeploymentWait"}})
     fake.create("runs", "case", {"ref": {"apiVersion": V0, "kind": "fluxdeploymentwait"}})
     fake.create_run("ours", "r")
@@ -140,7 +140,7 @@ def test_foreign_runs_are_left_alone(fake, server):
     assert not fake.condition("runs", "foreign") and not fake.condition("runs", "case")
 
 
-def test_a_thousand_runs_one_event(fake, server):
+def test_item_23_a_thousand_runs_one_event(fake, server):
     for i in range(1000):
         fake.create_customrun(f"w{i}", "shared")
     def count(status):
@@ -165,7 +165,7 @@ def test_kubernetes_events_tell_the_transitions(fake, server):
     wait_until(lambda: told() == {"Waiting": "Normal", "ReconciliationFailed": "Warning"}, what="two Events")
 
 
-def test_conflict_is_decided_again(fake, server):
+def test_item_52_conflict_is_decided_again(fake, server):
     fake.fault("status", method="PATCH", path="/status", times=2, status=409,
                body=json.dumps({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Conflict",
                                 "code": 409, "message": "the object has been modified"}))
@@ -175,7 +175,7 @@ def test_conflict_is_decided_again(fake, server):
     fake.wait_condition("customruns", "contested", "True", "ReconciliationSucceeded")
 
 
-def test_a_crd_that_appears_later(make_fake, make_server):
+def test_item_66_neither_crd_is_served(make_fake, make_server):
     fake = make_fake("--off", "runs", "--off", "customruns")
     server = make_server(fake=fake)
     parts = server.get("/readyz").json()
@@ -192,7 +192,7 @@ def test_namespaced(make_server, fake):
     assert not [r for r in fake.log(method="GET") if r["target"].startswith("/apis/tekton.dev/v1beta1/customruns")]
 
 
-def test_further_refs(make_server, fake):
+def test_item_7_further_refs(make_server, fake):
     make_server("--ref", "example.dev/v2/Wait", fake=fake)
     fake.create("customruns", "aliased", {"customRef": {"apiVersion": "example.dev/v2", "kind": "Wait"},
                                           "params": [{"name": "revision", "value": "r"}]})
@@ -206,7 +206,7 @@ def test_plain_api_server_as_kubectl_proxy_gives_it(make_fake, make_server):
     fake.wait_condition("customruns", "plain", "Unknown", "Waiting")
 
 
-def test_shutdown_and_restart_finish_the_run(fake, server):
+def test_item_69_shutdown_and_restart_finish_the_run(fake, server):
     fake.create_customrun("bye", "r-4")
     fake.wait_condition("customruns", "bye", "Unknown", "Waiting")
     stored(server, minimal("r-4", "ReconciliationSucceeded"))

@@ -261,7 +261,7 @@ int api_patch(struct sim *s, struct request *r)
         record(s, (unsigned)life, false);
         sim_trace(s, "the API server takes the write: w%u (uid-%d) is %s", s->lives[life].slot, life,
                   api_state(s, (unsigned)life)->reason);
-        check_accepted(s, (unsigned)life, &before, api_state(s, (unsigned)life));
+        check_accepted(s, r, &before, api_state(s, (unsigned)life));
         code = answer_with(s, r, life);
     }
     json_decref(body);

@@ -144,6 +144,24 @@ static void check_explanation(struct sim *s, const struct life *l)
     s->explained_ms = s->now_ms;
 }
 
+/* A new attempt begins after all that the last one has seen: no failure known by now may end it too. */
+static void check_attempt(struct sim *s, unsigned life, const json_t *status)
+{
+    const char *text = text_at(json_object_get(status, "extraFields"), "attemptStartTime");
+    int64_t begin = INT64_MIN;
+
+    if (!time_parse(str_of(text), &begin) || strncmp(text, text_at(status, "startTime"), 19) != 0)
+        sim_fail(s, "uid-%u: an attempt begins at %s, with startTime %s", life, text,
+                 text_at(status, "startTime"));
+    for (unsigned i = 0; i < s->n_said; i++) {
+        const struct said *e = &s->said[i];
+        if (e->acknowledged && !e->repeat && e->class == CLASS_FAILURE &&
+            e->revision == (int)s->lives[life].asked.revision && e->received_ms >= begin)
+            sim_fail(s, "uid-%u: event %u counts for the attempt that it has ended, and for the next", life,
+                     i);
+    }
+}
+
 void check_handed_in(struct sim *s, struct request *r, const json_t *body)
 {
     if (r->life >= 0)
@@ -172,6 +190,8 @@ void check_handed_in(struct sim *s, struct request *r, const json_t *body)
         fail_actions(s, life, "it is decided to", does, may);
     if (!r->urgent)
         check_explanation(s, l);
+    if (does & (MAY_RETRY_FAILED | MAY_RETRY_EXPIRED))
+        check_attempt(s, life, status);
     if (time_parse(str_of(text_at(status, "startTime")), &start) && at->start_ms == NO_TIME &&
         l->tried_ms == NO_TIME)
         l->tried_ms = start;
@@ -207,8 +227,10 @@ static void check_end(struct sim *s, struct life *l, unsigned life)
         s->counts->ends[__builtin_ctz(end)]++;
 }
 
-void check_accepted(struct sim *s, unsigned life, const struct state *before, const struct state *after)
+void check_accepted(struct sim *s, const struct request *r, const struct state *before,
+                    const struct state *after)
 {
+    unsigned life = after->life;
     struct life *l = &s->lives[life];
     bool retry = after->retries_done == before->retries_done + 1;
 
@@ -229,8 +251,10 @@ void check_accepted(struct sim *s, unsigned life, const struct state *before, co
     if (l->asked.kind == KIND_RUN && json_object_get(json_object_get(l->object, "status"), "retriesStatus"))
         sim_fail(s, "w%u (uid-%u): a Run has no retriesStatus", l->slot, life);
     s->counts->retries += retry;
-    if (has_ended(after))
+    if (has_ended(after)) {
         check_end(s, l, life);
+        l->ended_by = l->out_of_sight ? 0 : r->process;
+    }
 }
 
 void check_event(struct sim *s, const char *path, struct str body)
@@ -277,7 +301,8 @@ static bool is_settled(const struct sim *s, const struct life *l)
     if (l->asked.foreign || has_ended(state) || state->deleting)
         return true;
     return l->known != state->version || l->asking > 0 || s->now_ms < l->paused_ms ||
-           s->now_ms < s->hold_ms + OWED_MS || (jumped && l->asked.fail_after_ms > 0);
+           s->now_ms < s->hold_ms + OWED_MS || s->now_ms < s->outage_ms ||
+           (jumped && l->asked.fail_after_ms > 0);
 }
 
 void check_owed(struct sim *s, bool settled)
@@ -320,7 +345,7 @@ void check_quiet(struct sim *s)
             continue;
         waiting++;
         unsigned may = oracle(s, state);
-        if (!(may & MAY_WAIT))
+        if (!(may & MAY_WAIT) && l->asking == 0)
             fail_actions(s, (unsigned)s->slots[i], "after minutes of calm it still has to", MAY_WAIT, may);
         under_way += l->asking > 0;
         if (l->asking > 0 && s->now_ms - l->written_ms > 30 * SECOND)
@@ -337,7 +362,11 @@ void check_ended(struct sim *s)
 {
     for (unsigned i = 0; i < s->n_lives; i++) {
         const struct life *l = &s->lives[i];
-        if (!l->gone && !l->asked.foreign && l->ends != 1)
+        if (l->gone || l->asked.foreign)
+            continue;
+        if (l->ends != 1)
             sim_fail(s, "w%u (uid-%u) ended %u times", l->slot, i, l->ends);
+        if (l->ended_by == s->process && l->end_events != 1)
+            sim_fail(s, "w%u (uid-%u) has ended, and no Event tells it", l->slot, i);
     }
 }

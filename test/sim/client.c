@@ -11,6 +11,8 @@
 #include "sim.h"
 
 #define GIVE_UP_MS 70000 /* the longest that the client waits */
+#define OUTAGE_MS \
+    45000 /* after an answer that says nothing can be written, a Run may have to await its turn so long */
 
 static struct request *free_place(struct sim *s)
 {
@@ -209,6 +211,8 @@ static void tell(struct sim *s, const struct request *r)
     if (r->life >= 0) {
         struct life *l = &s->lives[r->life];
         l->asking--;
+        if (r->status == 404)
+            l->written_ms = INT64_MIN / 2; /* forgotten, until late news of the watch */
         l->under_way -= r->kind == A_PATCH;
         if (!good)
             l->paused_ms = s->now_ms + 31 * SECOND + (r->retry_after_ms > 0 ? r->retry_after_ms : 0);
@@ -216,6 +220,10 @@ static void tell(struct sim *s, const struct request *r)
             s->states[r->answer_version - s->states[0].version].life == (unsigned)r->life)
             l->known = r->answer_version;
     }
+    if (r->status == 0 || r->status >= 500 || r->status == 429 || r->status == 401 || r->status == 403)
+        s->outage_ms = s->now_ms + OUTAGE_MS;
+    else if (r->kind == A_PATCH && good && is_cared_for(s, r))
+        s->outage_ms = s->now_ms;
     if (r->status == 429 && r->retry_after_ms > 0) {
         int64_t until = s->now_ms + r->retry_after_ms;
         s->hold_ms = until > s->hold_ms ? until : s->hold_ms;

@@ -26,7 +26,7 @@ struct look {
 
 static bool counts(const struct said *e)
 {
-    return e->acknowledged && !e->repeat;
+    return (e->acknowledged || e->presumed) && !e->repeat;
 }
 
 static bool decisive(const struct said *e)
@@ -243,7 +243,7 @@ static unsigned action_of(enum verdict_word word, bool waiting, bool spare)
     return ~0u;
 }
 
-unsigned oracle(const struct sim *s, const struct state *at)
+static unsigned with_what_counts(const struct sim *s, const struct state *at)
 {
     const struct life *l = &s->lives[at->life];
     bool waiting = at->outcome == OUTCOME_UNKNOWN && at->start_ms != NO_TIME;
@@ -264,4 +264,21 @@ unsigned oracle(const struct sim *s, const struct state *at)
     if (d.is_over && f.at_ms > d.most_ms && at->retries_done == 0)
         return expire;
     return d.may_be_over && f.at_ms > d.least_ms ? expire | own : own;
+}
+
+/* What is on disk may be seen a moment before it is acknowledged, when it became part of a record that was there. */
+unsigned oracle(struct sim *s, const struct state *at)
+{
+    unsigned may = with_what_counts(s, at);
+    bool any = false;
+
+    for (unsigned i = 0; i < s->n_said; i++) {
+        s->said[i].presumed = s->said[i].appended && !s->said[i].acknowledged;
+        any = any || s->said[i].presumed;
+    }
+    if (any)
+        may |= with_what_counts(s, at);
+    for (unsigned i = 0; i < s->n_said; i++)
+        s->said[i].presumed = false;
+    return may;
 }

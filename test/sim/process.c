@@ -69,6 +69,46 @@ static bool is_repeat(const struct sim *s, unsigned which, unsigned *ret_same)
     return newest_seq > 0 && newest;
 }
 
+/* A record that stands for several statements keeps the first and the last body: one between them, delivered again, is
+ * taken for a new statement. That is as it should be, and not what the oracle is about. */
+static bool is_kept_nowhere(const struct sim *s, unsigned same)
+{
+    const struct said *e = &s->said[same];
+    bool has_earlier = false, has_later = false;
+
+    for (unsigned i = 0; i < s->n_said; i++) {
+        const struct said *o = &s->said[i];
+        if (!o->appended || o->repeat || o->reporter != e->reporter || o->class != e->class ||
+            o->revision != e->revision)
+            continue;
+        has_earlier = has_earlier || o->arrival < e->arrival;
+        has_later = has_later || o->arrival > e->arrival;
+    }
+    return has_earlier && has_later;
+}
+
+/* A body without a usable time that merged into a record older than another of its object: whether the same body once
+ * more repeats "the newest record" depends on whether records are as old as their first or their last statement. */
+static bool is_disputed(const struct sim *s, unsigned same)
+{
+    const struct said *e = &s->said[same];
+    uint64_t first = e->arrival;
+
+    for (unsigned i = 0; i < s->n_said; i++) {
+        const struct said *o = &s->said[i];
+        if (o->appended && !o->repeat && o->reporter == e->reporter && o->class == e->class &&
+            o->revision == e->revision && o->arrival < first)
+            first = o->arrival;
+    }
+    for (unsigned i = 0; i < s->n_said; i++) {
+        const struct said *o = &s->said[i];
+        if (o->appended && !o->repeat && o->reporter == e->reporter && o->arrival > first &&
+            (o->class != e->class || o->revision != e->revision))
+            return true;
+    }
+    return false;
+}
+
 static void on_stored(void *arg, uint64_t token, enum store_status status, uint64_t seq)
 {
     struct sim *s = arg;
@@ -117,12 +157,16 @@ void process_receive(struct sim *s, unsigned which)
             sim_trace(s, "event %u is lost: nobody listens, and Flux gives up", which);
         return;
     }
+    e->repeat = is_repeat(s, which, &e->same_as);
+    if (e->repeat && (is_kept_nowhere(s, e->same_as) || (!e->has_timestamp && is_disputed(s, e->same_as)))) {
+        e->repeat = false;
+        return;
+    }
     int64_t now = wall_now(s);
     e->received_ms = now > s->last_received_ms ? now : s->last_received_ms;
     s->last_received_ms = e->received_ms;
     e->by_arrival = !e->has_timestamp || e->timestamp_ms > e->received_ms;
     e->effective_ms = e->by_arrival ? e->received_ms : e->timestamp_ms;
-    e->repeat = is_repeat(s, which, &e->same_as);
     e->arrival = ++s->n_arrived;
     e->appended = true;
     struct flux_event event = {
@@ -142,13 +186,22 @@ void process_receive(struct sim *s, unsigned which)
     sim_trace(s, "event %u arrives: %s", which, e->body);
 }
 
+/* What the writer has changed is seen at once, what it has added only when its commit is dispatched; so it is always
+ * waited for, lest the story depend on how fast it is. */
+static void await_writer(const struct sim *s)
+{
+    if (s->store->in_flight)
+        commit_wait(s->store->committer);
+}
+
 void process_commit(struct sim *s)
 {
     s->committing = false;
     if (!s->store->in_flight)
         return;
-    commit_wait(s->store->committer);
+    await_writer(s);
     store_dispatch(s->store);
+    await_writer(s);
 }
 
 /* ---- the controller's world ---- */
@@ -217,7 +270,7 @@ void process_start(struct sim *s)
     s->offset_least_ms = s->offset_most_ms = s->offset_ms;
     s->wake_ms = INT64_MAX;
     s->committing = s->turning = false;
-    s->hold_ms = s->asked_hold_ms = s->explained_ms = INT64_MIN / 2;
+    s->hold_ms = s->asked_hold_ms = s->outage_ms = s->explained_ms = INT64_MIN / 2;
     ear.sim = s;
     s->store = store_open(&store_config, &reporter, err);
     s->waiters = s->store ? waiters_new(s->store) : NULL;
@@ -262,6 +315,7 @@ void process_turn(struct sim *s)
     bool left = waiters_run(s->waiters, wall_now(s), s->many_turns ? 1 : 256);
     controller_tick(s->controller, moment_of(s));
     store_flush(s->store);
+    await_writer(s);
     if (left && !s->turning) {
         s->turning = true;
         plan(s, 0, STEP_TURN, 0);

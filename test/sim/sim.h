@@ -101,6 +101,7 @@ struct said {
     bool repeat;   /* has no effect of its own */
     bool appended; /* the process has it */
     bool acknowledged;
+    bool presumed; /* by the oracle, for a moment */
     uint64_t seq;
     uint64_t arrival;
     unsigned same_as; /* of a repeat */
@@ -152,6 +153,7 @@ struct life {
     unsigned current; /* state */
     bool gone;
     unsigned ends;       /* terminal writes that were accepted */
+    uint64_t ended_by;   /* the process that wrote it; 0: one that did not know the Run any more */
     unsigned end_events; /* Kubernetes Events about an end */
     uint64_t known;      /* newest version that this process was shown */
     bool out_of_sight;   /* its collection could not be read, and no list has shown it again */
@@ -258,6 +260,7 @@ struct sim {
     bool broken, refusing, forbidding;
     int64_t hold_ms;       /* the client's, after a 429 */
     int64_t asked_hold_ms; /* what the controller was told */
+    int64_t outage_ms;     /* nothing could be written: until then one Run tries, and the others may wait */
     int64_t minute_ms;
     unsigned in_minute;
     int64_t explained_ms;
@@ -367,12 +370,13 @@ enum {
     MAY_RETRY_FAILED = 128,
     MAY_RETRY_EXPIRED = 256,
 };
-unsigned oracle(const struct sim *s, const struct state *at);
+unsigned oracle(struct sim *s, const struct state *at);
 
 /* ---- check.c ---- */
 
 void check_handed_in(struct sim *s, struct request *r, const json_t *body);
-void check_accepted(struct sim *s, unsigned life, const struct state *before, const struct state *after);
+void check_accepted(struct sim *s, const struct request *r, const struct state *before,
+                    const struct state *after);
 void check_event(struct sim *s, const char *path, struct str body);
 /* Whether something is owed; looked at before and after each step. */
 void check_owed(struct sim *s, bool settled);

@@ -135,6 +135,7 @@ static void lose_sight(struct life *l)
 {
     l->known = 0;
     l->out_of_sight = true;
+    l->ended_by = 0;
     l->written_ms = INT64_MIN / 2;
 }
 

@@ -227,6 +227,21 @@ static void item_31_32_33_cancel_while_waiting(void)
     CHECK_INT(count_waiters(), 0);
 }
 
+static void item_32_33_cancel_of_a_run(void)
+{
+    begin();
+    create(R, "w", "");
+    serve_all();
+    change(R, "w", "{\"metadata\":{\"generation\":2},\"spec\":{\"status\":\"RunCancelled\"}}");
+    show(R, "w");
+    turn();
+    serve_all();
+    CHECK_STR(condition(R, "w", "status"), STR("False"));
+    CHECK_STR(condition(R, "w", "reason"), STR("RunCancelled"));
+    harness_case("without a message there is a default");
+    CHECK_HAS(condition(R, "w", "message"), STR("cancelled while waiting for revision a"));
+}
+
 static void item_34_cancel_at_creation(void)
 {
     begin();
@@ -770,6 +785,7 @@ int main(void)
                                              TEST(item_27_28_terminal_is_sticky),
                                              TEST(item_30_garbage_condition_is_rewritten),
                                              TEST(item_31_32_33_cancel_while_waiting),
+                                             TEST(item_32_33_cancel_of_a_run),
                                              TEST(item_34_cancel_at_creation),
                                              TEST(item_35_cancel_and_success_race),
                                              TEST(item_38_invalid_timeout_and_other_rejections),

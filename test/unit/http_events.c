@@ -280,7 +280,7 @@ static void test_post_errors(void)
         {"{\"metadata\":{\"revision\":\"a\"},\"timestamp\":\"0001-01-01T00:01:00Z\",\"reason\":"
          "\"BuildFailed\"}",
          200, "{\"id\":\"2\"}"},
-        {"{\"a\":123456789012345678901234567890,\"metadata\":null}", 200, "{\"id\":\"3\"}"},
+        {"{\"a\":123456789012345678901234567890,\"message\":\"m\",\"metadata\":null}", 200, "{\"id\":\"3\"}"},
     };
     struct app app;
     struct client c;

@@ -32,8 +32,8 @@ static void test_afresh(void)
 static void test_retry(void)
 {
     CHECK_INT(k8s_backoff_retry(0), 500);
-    CHECK(k8s_backoff_retry(UINT32_MAX) <= 900);
-    CHECK(k8s_backoff_retry(UINT32_MAX) >= 899);
+    CHECK(k8s_backoff_retry(UINT32_MAX) <= 800);
+    CHECK(k8s_backoff_retry(UINT32_MAX) >= 799);
 }
 
 int main(void)

@@ -198,10 +198,15 @@ static void item_56_68_token_changes(void)
     CHECK_INT(count_of(reports.text, "API server credentials cannot be read again"), 1);
     harness_case("at once after a 401");
     write_file("token", "third");
-    CHECK(k8s_creds_refused(c));
+    uint64_t sent = k8s_creds_token_number(c);
+    CHECK(k8s_creds_refused(c, sent));
     CHECK_STR(k8s_creds_token(c, 3 * K8S_FILES_MS), STR("third"));
-    CHECK(!k8s_creds_refused(c));
-    CHECK(!k8s_creds_refused(c));
+    harness_case("another connection was refused with the same old token");
+    CHECK(k8s_creds_refused(c, sent));
+    CHECK_INT(count_of(reports.text, "API server refuses the credentials"), 0);
+    harness_case("the new one is refused too");
+    CHECK(!k8s_creds_refused(c, k8s_creds_token_number(c)));
+    CHECK(!k8s_creds_refused(c, k8s_creds_token_number(c)));
     CHECK_INT(count_of(reports.text, "API server refuses the credentials"), 1);
     k8s_creds_accepted(c);
     CHECK_INT(count_of(reports.text, "API server accepts the credentials again"), 1);
