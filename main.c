@@ -104,6 +104,7 @@ struct program {
     size_t n_watches;
     struct event *store_event;
     struct event *wake_event;
+    struct event *retain_event;
     struct event *flux_event;
     struct event *signal_events[3];
     struct event *shutdown_event;
@@ -134,79 +135,29 @@ static struct moment moment_now(void)
 
 /* ---- log lines ---- */
 
-static const char *const level_names[] = {"debug", "info", "warn", "error"};
-
 struct logger {
     enum report_level least;
     bool json;
 };
-
-#define LOG_VALUE 2048 /* longest value in a log line */
-
-/* A value as valid UTF-8 without control characters, however it came from the wire. */
-static struct str log_value(const struct report_field *field, char buffer[static LOG_VALUE])
-{
-    struct text text;
-    text_init(&text, buffer, LOG_VALUE);
-    text_add_clean(&text, field->text);
-    return text_str(&text);
-}
-
-static void log_json(const char *time, const struct report *report)
-{
-    char buffer[LOG_VALUE];
-    json_t *line = json_pack("{s:s, s:s, s:s}", "time", time, "level", level_names[report->level], "msg",
-                             report->sentence);
-
-    for (const struct report_field *f = report->fields; line && f->name; f++) {
-        struct str value = f->is_number ? STR_NONE : log_value(f, buffer);
-        json_object_set_new(line, f->name,
-                            f->is_number ? json_integer(f->number)
-                                         : json_stringn(value.at ? value.at : "", value.len));
-    }
-    char *text = line ? json_dumps(line, JSON_COMPACT) : NULL;
-    (void)fprintf(stderr, "%s\n", text ? text : report->sentence);
-    free(text);
-    json_decref(line);
-}
-
-static void log_text(const char *time, const struct report *report)
-{
-    char buffer[LOG_VALUE];
-
-    (void)fprintf(stderr, "%s %-5s %s", time, level_names[report->level], report->sentence);
-    for (const struct report_field *f = report->fields; f->name; f++) {
-        if (f->is_number)
-            (void)fprintf(stderr, " %s=%lld", f->name, (long long)f->number);
-        else
-            (void)fprintf(stderr, " %s=\"%.*s\"", f->name, STR_ARG(log_value(f, buffer)));
-    }
-    (void)fputc('\n', stderr);
-}
 
 static void on_report(void *arg, const struct report *report)
 {
     const struct logger *logger = arg;
     char seconds[TIME_TEXT];
     char time[TIME_TEXT + 8];
+    char line[REPORT_LINE];
     int64_t now = wall_ms();
 
     if (report->level < logger->least)
         return;
-    time_format(now, seconds);
-    (void)snprintf(time, sizeof time, "%.19s.%03dZ", seconds, (int)(now % 1000));
-    if (logger->json)
-        log_json(time, report);
-    else
-        log_text(time, report);
+    (void)snprintf(time, sizeof time, "%.19s.%03dZ", time_format(now, seconds), (int)(now % 1000));
+    report_line(report, time, logger->json, line);
+    (void)fprintf(stderr, "%s\n", line);
 }
 
 static bool logger_init(struct logger *logger, const struct main_config *config)
 {
-    for (size_t i = 0; i < sizeof level_names / sizeof *level_names; i++)
-        if (strcmp(config->log_level, level_names[i]) == 0)
-            logger->least = (enum report_level)i;
-    if (strcmp(config->log_level, level_names[logger->least]) != 0) {
+    if (!report_level_of(str_of(config->log_level), &logger->least)) {
         (void)fprintf(stderr, NAME ": --log-level: \"%s\" is none of debug, info, warn, error\n",
                       config->log_level);
         return false;
@@ -519,6 +470,9 @@ static void turn_end(struct program *p)
     p->questions_left = waiters_run(p->waiters, now.wall_ms, ASKS_PER_TURN);
     if (p->controller)
         controller_tick(p->controller, now);
+    int64_t retain_at_ms = p->stopping ? INT64_MAX : store_tick(p->store, now.wall_ms);
+    wake_at(p->retain_event,
+            retain_at_ms == INT64_MAX ? INT64_MAX : retain_at_ms - now.wall_ms + now.mono_ms);
     if (p->flux)
         flux_watch_tick(p->flux, now);
     store_flush(p->store);
@@ -533,6 +487,7 @@ static bool drained(const struct program *p)
 
 static int loop(struct program *p)
 {
+    turn_end(p); /* what is due at the start must not wait for an event */
     while (!p->stopping || (!drained(p) && !p->shutdown_expired)) {
         if (event_base_loop(p->base, EVLOOP_ONCE | (p->questions_left ? EVLOOP_NONBLOCK : 0)) < 0) {
             REPORT(&p->reporter, REPORT_ERROR, "the event loop failed", FIELD_TEXT("error", strerror(errno)));
@@ -568,12 +523,13 @@ static bool events_init(struct program *p)
         p->signal_events[i] = evsignal_new(p->base, stop_signals[i], on_stop_signal, p);
     p->signal_events[2] = evsignal_new(p->base, SIGHUP, on_reload_signal, p);
     p->wake_event = evtimer_new(p->base, on_wake, p);
+    p->retain_event = evtimer_new(p->base, on_wake, p);
     p->flux_event = evtimer_new(p->base, on_wake, p);
     p->shutdown_event = evtimer_new(p->base, on_shutdown_time, p);
     for (size_t i = 0; i < 3; i++)
         if (!p->signal_events[i] || event_add(p->signal_events[i], NULL) != 0)
             return false;
-    return p->wake_event && p->flux_event && p->shutdown_event;
+    return p->wake_event && p->retain_event && p->flux_event && p->shutdown_event;
 }
 
 static int auth_init(struct program *p)
@@ -676,6 +632,8 @@ static void program_free(struct program *p)
             event_free(p->signal_events[i]);
     if (p->wake_event)
         event_free(p->wake_event);
+    if (p->retain_event)
+        event_free(p->retain_event);
     if (p->flux_event)
         event_free(p->flux_event);
     if (p->shutdown_event)

@@ -18,12 +18,18 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#define RESERVE_STEP (UINT64_C(1) << 20)
+/* By how much the file is extended: little for a small one. */
+#define RESERVE_STEP_MIN  (UINT64_C(64) << 10)
+#define RESERVE_STEP_MAX  (UINT64_C(1) << 20)
+#define RESERVE_STEP_PART 64
 /* Pages of a transaction beside those of its values: the path from the root, free list, meta database. */
 #define RESERVE_PAGES 64
+/* Kept for deletions on a full disk: they free pages, and need some first. */
+#define BALLAST_BYTES (UINT64_C(1) << 20)
 
 enum commit_state { COMMIT_IDLE, COMMIT_GIVEN, COMMIT_RETURNED };
 
@@ -64,7 +70,7 @@ static int op_run(const struct committer *c, MDB_txn *txn, const struct commit_o
     case COMMIT_UPDATE: status = mdb_put(txn, c->events, &key, &data, 0); break;
     case COMMIT_DELETE: status = mdb_del(txn, c->events, &key, NULL); break;
     }
-    return status;
+    return op->kind == COMMIT_DELETE && status == MDB_NOTFOUND ? 0 : status;
 }
 
 /* Zeros that LMDB itself lays out, so that nothing of that size is needed here. */
@@ -79,6 +85,14 @@ static int probe_run(const struct committer *c, MDB_txn *txn)
     return status;
 }
 
+static int high_water_run(const struct committer *c, MDB_txn *txn)
+{
+    MDB_val key = commit_val(STR(META_HIGH_WATER));
+    MDB_val data = commit_val(c->batch.high_water);
+
+    return mdb_put(txn, c->meta, &key, &data, 0);
+}
+
 static uint64_t batch_pages(const struct commit_batch *batch, uint64_t page)
 {
     uint64_t pages = RESERVE_PAGES + (batch->probe ? COMMIT_PROBE_BYTES / page + 1 : 0);
@@ -88,34 +102,74 @@ static uint64_t batch_pages(const struct commit_batch *batch, uint64_t page)
     return pages;
 }
 
-/* Makes sure that the batch fits the file even if no free page of it can be used again. Returns 0 or an
- * errno. A file system that cannot reserve is none the worse: its full disk ends the process, as a failed
+/* Pages on LMDB's free list that the next transaction may use: those of older transactions than the last. */
+static uint64_t free_pages(const struct committer *c, size_t last_txnid)
+{
+    const MDB_dbi free_list = 0; /* as mdb_stat(1) reads it: transaction -> number of pages, pages */
+    MDB_txn *txn;
+    MDB_cursor *cursor;
+    MDB_val key;
+    MDB_val data;
+    size_t id;
+    size_t n;
+    uint64_t pages = 0;
+
+    if (mdb_txn_begin(c->env, NULL, MDB_RDONLY, &txn))
+        return 0;
+    if (mdb_cursor_open(txn, free_list, &cursor) == 0) {
+        while (mdb_cursor_get(cursor, &key, &data, MDB_NEXT) == 0) {
+            memcpy(&id, key.mv_data, sizeof id);
+            memcpy(&n, data.mv_data, sizeof n);
+            pages += id < last_txnid ? n : 0;
+        }
+        mdb_cursor_close(cursor);
+    }
+    mdb_txn_abort(txn);
+    return pages;
+}
+
+/* Returns 0 or an errno. A file system that cannot reserve is none the worse: its full disk ends the process, as a failed
  * sync does. */
+static int extend(struct committer *c, uint64_t to)
+{
+    int fd;
+    int status = mdb_env_get_fd(c->env, &fd);
+
+    if (status == 0 && fallocate(fd, 0, (off_t)c->reserved, (off_t)(to - c->reserved)) < 0 &&
+        errno != EOPNOTSUPP && errno != ENOSYS)
+        status = errno;
+    if (status == 0)
+        c->reserved = to;
+    return status;
+}
+
+/* Makes sure that the batch fits the file even if no free page of it can be used again, and that the ballast is left.
+ * Where the disk has no room for that, the file as it is may still do: for deletions, and for what free pages hold twice.
+ * Returns 0, an errno or an MDB_ error. */
 static int reserve(struct committer *c)
 {
     MDB_envinfo info;
     MDB_stat stat;
-    int fd;
     int status = mdb_env_info(c->env, &info);
 
     if (status == 0)
         status = mdb_env_stat(c->env, &stat);
-    if (status == 0)
-        status = mdb_env_get_fd(c->env, &fd);
     if (status)
         return status;
-    uint64_t needed = (info.me_last_pgno + 1 + batch_pages(&c->batch, stat.ms_psize)) * stat.ms_psize;
-    if (needed <= c->reserved)
+    uint64_t pages = batch_pages(&c->batch, stat.ms_psize);
+    uint64_t needed = (info.me_last_pgno + 1 + pages) * stat.ms_psize;
+    uint64_t wanted = needed + BALLAST_BYTES;
+    uint64_t step = wanted / RESERVE_STEP_PART;
+    if (wanted <= c->reserved)
         return 0;
-    uint64_t more = needed + RESERVE_STEP;
-    if (fallocate(fd, 0, (off_t)c->reserved, (off_t)(more - c->reserved)) < 0) {
-        more = needed;
-        if (errno != EOPNOTSUPP && errno != ENOSYS &&
-            fallocate(fd, 0, (off_t)c->reserved, (off_t)(more - c->reserved)) < 0)
-            return errno;
-    }
-    c->reserved = more;
-    return 0;
+    step = step < RESERVE_STEP_MIN ? RESERVE_STEP_MIN : step > RESERVE_STEP_MAX ? RESERVE_STEP_MAX : step;
+    if (extend(c, wanted + step) == 0)
+        return 0;
+    status = extend(c, wanted);
+    if (status && needed <= c->reserved &&
+        (c->batch.emergency || free_pages(c, info.me_last_txnid) >= 2 * pages))
+        status = 0;
+    return status;
 }
 
 static int batch_run(struct committer *c)
@@ -133,6 +187,8 @@ static int batch_run(struct committer *c)
         return status;
     for (size_t i = 0; i < batch->n && status == 0; i++)
         status = op_run(c, txn, &batch->ops[i]);
+    if (status == 0 && batch->high_water.len)
+        status = high_water_run(c, txn);
     if (status == 0 && batch->probe)
         status = probe_run(c, txn);
     if (status == 0 && c->before_commit)
@@ -176,6 +232,18 @@ static void *writer(void *arg)
     return NULL;
 }
 
+/* What the file holds already need not be got again. */
+static uint64_t reserved_at_start(MDB_env *env)
+{
+    struct stat st;
+    int fd;
+
+    if (mdb_env_get_fd(env, &fd) || fstat(fd, &st) < 0)
+        return 0;
+    uint64_t on_disk = (uint64_t)st.st_blocks * 512;
+    return on_disk < (uint64_t)st.st_size ? 0 : (uint64_t)st.st_size;
+}
+
 static int thread_start(struct committer *c)
 {
     sigset_t all;
@@ -199,6 +267,7 @@ struct committer *commit_start(MDB_env *env, MDB_dbi events, MDB_dbi meta)
     c->env = env;
     c->events = events;
     c->meta = meta;
+    c->reserved = reserved_at_start(env);
     c->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (c->fd < 0) {
         error = errno;

@@ -13,7 +13,7 @@
 enum commit_kind {
     COMMIT_APPEND, /* seq is above every stored one */
     COMMIT_UPDATE, /* replaces the value of seq */
-    COMMIT_DELETE,
+    COMMIT_DELETE, /* what is not there is deleted */
 };
 
 struct commit_op {
@@ -24,11 +24,15 @@ struct commit_op {
 
 struct commit_batch {
     const struct commit_op *ops;
-    size_t n;   /* 0 and no probe: nothing is written, the batch just comes back */
-    bool probe; /* writes COMMIT_PROBE_BYTES into `meta`, to see whether there is room again */
+    size_t n;              /* 0 and no probe: nothing is written, the batch just comes back */
+    struct str high_water; /* kept in `meta` under META_HIGH_WATER, unless empty */
+    bool emergency;        /* may use the reserve that is kept for deletions on a full disk */
+    bool probe;            /* writes COMMIT_PROBE_BYTES into `meta`, to see whether there is room again */
 };
 #define COMMIT_PROBE_BYTES 65536
 #define COMMIT_PROBE_KEY   "probe"
+/* Key in `meta`. */
+#define META_HIGH_WATER "highWater"
 
 struct committer;
 

@@ -10,6 +10,9 @@
 
 enum report_level { REPORT_DEBUG, REPORT_INFO, REPORT_WARN, REPORT_ERROR };
 
+/* "debug", "info", "warn", "error". False leaves *ret untouched. */
+bool report_level_of(struct str name, enum report_level *ret);
+
 struct report_field {
     const char *name; /* lowerCamelCase; NULL ends the list */
     struct str text;  /* used when is_number is false */
@@ -39,5 +42,11 @@ struct reporter {
                                                             .sentence = (what),                      \
                                                             .fields = (const struct report_field[]){ \
                                                                 __VA_ARGS__, {.name = NULL}}})
+
+/* One log line, without its newline: a JSON object, or text for people. Values are made one line of valid UTF-8, and
+ * the longest is cut at REPORT_VALUE bytes; a line that is longer than `out` is closed properly all the same. */
+#define REPORT_VALUE 2048
+#define REPORT_LINE  8192
+void report_line(const struct report *report, const char *time, bool json, char out[static REPORT_LINE]);
 
 #endif

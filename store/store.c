@@ -1,6 +1,6 @@
 /* Appends and the life of a batch (see store.h).
  *
- * queue -> batch (repeats and coalescing decided, sequence numbers given, handed to the writer) -> commit returned:
+ * queue -> batch (repeats and coalescing decided, sequence numbers given, deletions added, handed to the writer) -> commit returned:
  * published to the index, next batch handed over, completed, shown to subscribers, freed. At most one batch
  * is out.
  *
@@ -203,17 +203,36 @@ static void batch_form(struct store *s)
         store_read_end(s);
 }
 
+/* Deletions alone, where nothing else can be written. */
+static bool emergency_form(struct store *s)
+{
+    store_forget_batch(s);
+    if (s->full)
+        retain_pick(s);
+    return s->full && s->n_going > 0;
+}
+
 void store_flush(struct store *s)
 {
-    bool probe = s->full && s->probe_wanted && !s->queue.first;
-
-    if (s->in_flight || s->dead || (!s->queue.first && !probe))
+    if (s->in_flight || s->dead)
         return;
-    s->probe_wanted = false;
-    batch_form(s);
+    s->emergency = emergency_form(s);
+    bool probe = s->full && s->probe_wanted && !s->queue.first && !s->emergency;
+    if (!s->emergency) {
+        batch_form(s);
+        retain_pick(s);
+    }
+    if (!s->batch.first && s->n_going == 0 && !probe)
+        return;
+    if (!s->emergency)
+        s->probe_wanted = false;
     s->in_flight = true;
-    s->writing = s->n_written > 0 || probe;
-    commit_give(s->committer, &(struct commit_batch){.ops = s->ops, .n = s->n_written, .probe = probe});
+    s->writing = s->n_written > 0 || s->n_going > 0 || probe;
+    struct commit_batch batch = {
+        .ops = s->ops, .n = s->n_written + s->n_going, .probe = probe, .emergency = s->emergency};
+    if (s->n_going > 0)
+        batch.high_water = (struct str){(const char *)s->high_water, sizeof s->high_water};
+    commit_give(s->committer, &batch);
 }
 
 static void die(struct store *s, const char *why, int status)
@@ -230,6 +249,10 @@ static void die(struct store *s, const char *why, int status)
 /* What an error of a commit means for its appends; sets the store's state. */
 static enum store_status commit_judge(struct store *s, int status)
 {
+    if (status == 0 && s->emergency) {
+        s->probe_wanted = true; /* there may be room again */
+        return STORE_OK;
+    }
     if (status == 0) {
         if (s->full)
             REPORT(&s->reporter, REPORT_INFO, "the disk has room again", FIELD_TEXT("dataDir", s->dir));
@@ -252,12 +275,13 @@ bool store_note_record(struct store *s, const struct record *r)
 {
     uint64_t digest = key_siphash(s->seed, r->cluster);
 
-    if (!index_set(s->index, key_of_track(s->seed, r), r->seq))
+    if (!retain_note(s, r) || !index_set(s->index, key_of_track(s->seed, r), r->seq))
         return false;
     if (s->stats.records == 0)
         s->cluster_digest = digest;
     s->many_clusters = s->many_clusters || digest != s->cluster_digest;
-    s->last_seq = r->seq;
+    if (r->seq > s->last_seq)
+        s->last_seq = r->seq;
     s->stats.records++;
     return true;
 }
@@ -282,6 +306,7 @@ static bool publish_update(struct store *s, struct pending *p)
         if (was[i] != first && was[i] != last)
             index_remove(s->index, key_of_body(was[i]), p->seq);
     s->stats.coalesced++;
+    ages_touch(s->ages, p->seq, p->stored.record.last.received_ms);
     return index_add(s->index, key_of_body(first), p->seq) && index_add(s->index, key_of_body(last), p->seq);
 }
 
@@ -364,6 +389,10 @@ void store_dispatch(struct store *s)
         s->stats.commits++;
         s->stats.commit_us += us;
         publish_all(s, batch);
+        retain_publish(s);
+        retain_measure(s);
+    } else if (s->n_going > 0) {
+        retain_failed(s);
     }
     store_flush(s);
     complete_all(s, batch, status);
@@ -432,6 +461,11 @@ void store_unsubscribe(struct store *s, void *arg)
 
 void store_get_stats(const struct store *s, struct store_stats *ret)
 {
+    MDB_envinfo info;
+    MDB_stat stat;
+
     *ret = s->stats;
+    if (mdb_env_info(s->env, &info) == 0 && mdb_env_stat(s->env, &stat) == 0)
+        ret->bytes = (info.me_last_pgno + 1) * stat.ms_psize;
     ret->last_seq = s->last_seq;
 }

@@ -24,6 +24,8 @@ struct store_config {
     const char *dir;     /* created when absent (mode 0700) */
     const char *cluster; /* --cluster: for events that name none; NULL or "" for none */
     bool allow_network_fs;
+    int64_t retention_ms;      /* records not changed for so long go; 0: none does */
+    uint64_t max_bytes;        /* of the file; the longest-unchanged records go; 0: no bound */
     uint64_t max_queued_bytes; /* bodies appended and not yet committed; 0: STORE_MAX_QUEUED_BYTES */
 };
 extern const struct flag store_flags[]; /* fill a struct store_config */
@@ -68,6 +70,10 @@ enum store_status store_append(struct store *s, const struct flux_event *e, stru
 /* Hands what is queued to the writer when the writer is idle; returns at once. Call at the end of each loop
  * turn. */
 void store_flush(struct store *s);
+/* Retention goes on: call before store_flush, at the end of each turn, and at the wall time returned (INT64_MAX: not
+ * before something is appended). Times far apart: a record may go later than due, by up to a 256th of the retention and
+ * at most an hour. */
+int64_t store_tick(struct store *s, int64_t now_ms);
 /* Readable (poll) when store_dispatch has something to do. Owned by the store. */
 int store_fd(const struct store *s);
 void store_dispatch(struct store *s);
@@ -111,10 +117,12 @@ struct store_stats {
     uint64_t stored;   /* new records */
     uint64_t repeats;
     uint64_t coalesced;
+    uint64_t expired; /* records that retention let go */
     uint64_t refused; /* appends refused or failed */
     uint64_t commits;
     uint64_t commit_us; /* sum over commits */
     uint64_t records;   /* now in the store */
+    uint64_t bytes;     /* of the data file */
     uint64_t last_seq;
     uint64_t queued_bytes;
 };

@@ -35,6 +35,18 @@ const struct flag store_flags[] = {
      .type = FLAG_STRING,
      .offset = offsetof(struct store_config, cluster),
      .help = "cluster of events whose metadata name none"},
+    {.name = "--retention",
+     .argument = "DURATION",
+     .type = FLAG_DURATION,
+     .offset = offsetof(struct store_config, retention_ms),
+     .preset = "30d",
+     .help = "an event goes when it was not repeated for this long; 0: never"},
+    {.name = "--max-size",
+     .argument = "SIZE",
+     .type = FLAG_SIZE,
+     .offset = offsetof(struct store_config, max_bytes),
+     .preset = "1GiB",
+     .help = "size of the data at which the oldest events go; 0: none"},
     {.name = "--allow-network-fs",
      .type = FLAG_BOOL,
      .offset = offsetof(struct store_config, allow_network_fs),
@@ -131,6 +143,7 @@ static bool open_known(struct store *s, MDB_txn *txn, char err[static STORE_ERRO
 {
     uint32_t schema;
     struct key_seed seed;
+    uint64_t high_water[2];
     char why[128];
 
     if (!meta_get(txn, s->meta, META_SCHEMA, &schema, sizeof schema))
@@ -145,6 +158,10 @@ static bool open_known(struct store *s, MDB_txn *txn, char err[static STORE_ERRO
         mdb_dbi_open(txn, "events", 0, &s->events))
         return fail(s, err, "is damaged", "data.mdb lacks a part; restore it from a copy");
     s->seed = (struct key_seed){le64toh(seed.k0), le64toh(seed.k1)};
+    if (meta_get(txn, s->meta, META_HIGH_WATER, &high_water, sizeof high_water)) {
+        s->last_seq = le64toh(high_water[0]);
+        s->last_received_ms = (int64_t)le64toh(high_water[1]);
+    }
     return true;
 }
 
@@ -287,8 +304,11 @@ static bool open_index(struct store *s, char err[static STORE_ERROR])
     MDB_stat stat = {0};
     (void)mdb_stat(s->reader, s->events, &stat);
     s->index = index_new(stat.ms_entries); /* most keys are those of bodies, one for each record */
-    bool loaded = s->index ? load_all(s, err) : fail(s, err, "cannot be used", strerror(ENOMEM));
+    s->ages = ages_new();
+    bool loaded = s->index && s->ages ? load_all(s, err) : fail(s, err, "cannot be used", strerror(ENOMEM));
     mdb_txn_reset(s->reader);
+    if (loaded)
+        retain_measure(s);
     return loaded;
 }
 
@@ -308,6 +328,8 @@ static void store_free(struct store *s)
     if (s->lock_fd >= 0)
         (void)close(s->lock_fd);
     index_free(s->index);
+    ages_free(s->ages);
+    free(s->going_keys);
     free(s->dir);
     free(s->cluster);
     free(s);
@@ -333,14 +355,16 @@ struct store *store_open(const struct store_config *config, const struct reporte
     s->cluster = str_dup(str_of(config->cluster));
     if (!s->dir || !s->cluster)
         goto no_memory;
-    if (!open_dir(s, config, err) || !open_new(s, err) || !open_env(s, s->dir, err) || !open_schema(s, err) ||
-        !open_index(s, err) || !open_writer(s, err)) {
-        store_free(s);
-        return NULL;
-    }
+    if (!open_dir(s, config, err))
+        goto fail;
+    retain_init(s, config);
+    if (!open_new(s, err) || !open_env(s, s->dir, err) || !open_schema(s, err) || !open_index(s, err) ||
+        !open_writer(s, err))
+        goto fail;
     return s;
 no_memory:
     text_add(&text, STR("the store cannot be opened: out of memory"));
+fail:
     if (s)
         store_free(s);
     return NULL;

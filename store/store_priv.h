@@ -5,6 +5,7 @@
 
 #include <lmdb.h>
 
+#include "store/ages_priv.h"
 #include "store/commit_priv.h"
 #include "store/index_priv.h"
 #include "store/key_priv.h"
@@ -12,6 +13,8 @@
 #include "store/store.h"
 
 #define STORE_SCHEMA 1
+/* Most deletions in one commit. */
+#define STORE_RETAIN_ROWS AGES_PICK_MAX
 
 #define BATCH_SLOTS (STORE_BATCH_EVENTS * 4)
 
@@ -56,6 +59,12 @@ struct batch_table {
     uint16_t at[BATCH_SLOTS];
 };
 
+/* What the index forgets when a deletion has been committed. */
+struct going_key {
+    uint64_t key;
+    uint64_t seq;
+};
+
 struct subscriber {
     store_on_record *on_record;
     void *arg;
@@ -90,9 +99,27 @@ struct store {
     struct batch_table by_track;
     struct batch_table by_seq; /* PENDING_UPDATE only */
     bool coalescing;           /* off: each statement is a record; for tests that compare */
-    struct commit_op ops[STORE_BATCH_EVENTS];
+    struct commit_op ops[STORE_BATCH_EVENTS + STORE_RETAIN_ROWS];
     bool in_flight;
-    bool writing; /* the batch in flight has something to write, and is no mere list of repeats */
+    bool emergency; /* the batch in flight only deletes, on a full disk */
+    bool writing;   /* the batch in flight has something to write, and is no mere list of repeats */
+
+    struct ages *ages;
+    int64_t retention_ms; /* 0: for ever */
+    uint64_t max_bytes;   /* of the records, without what else the file holds; 0: no bound */
+    uint64_t used_bytes;
+    int64_t retain_now_ms; /* of the last tick */
+    int64_t retain_due_ms; /* nothing is due by age before */
+    int64_t retain_retry_ms;
+    bool aging;                        /* something is due by age */
+    bool slice_wanted;                 /* the next commit takes a slice along */
+    uint64_t going[STORE_RETAIN_ROWS]; /* deleted by the batch in flight */
+    size_t n_going;
+    struct going_key *going_keys;
+    size_t n_going_keys;
+    size_t cap_going_keys;
+    uint64_t
+        high_water[2]; /* the highest number given, the newest arrival; little-endian, as they are kept */
 
     bool full;
     bool probe_wanted;
@@ -141,6 +168,16 @@ void store_note_track(struct store *s, const struct pending *p);
 /* Decides whether p is coalesced, and onto what: then fills seq and fate, and for PENDING_UPDATE its value becomes
  * that of the whole record, or for PENDING_COALESCED that of the earlier append does. Else p stays PENDING_FRESH. */
 void store_coalesce(struct store *s, struct pending *p);
+
+/* Retention (retain.c). retain_pick adds a slice to the batch that is being formed, if one is wanted; retain_publish
+ * forgets it when it was committed, retain_failed puts the next one off. retain_note: a new record, before its track's
+ * key is set; false when out of memory. */
+void retain_init(struct store *s, const struct store_config *config);
+void retain_measure(struct store *s);
+void retain_pick(struct store *s);
+void retain_publish(struct store *s);
+void retain_failed(struct store *s);
+bool retain_note(struct store *s, const struct record *r);
 
 /* Commits and completes all that is queued. Blocks. */
 void store_drain(struct store *s);

@@ -526,6 +526,7 @@ static void test_retry(void)
 
 int main(void)
 {
+    fixture_in_memory();
     return harness_run((struct test[]){TEST(test_what_fits),
                                        TEST(test_rows),
                                        TEST(test_subscribers),

@@ -26,6 +26,8 @@ struct fixture {
     struct done done[DONE_MAX];
     size_t n_done;
     char last_error[256];
+    int64_t retention_ms;
+    uint64_t max_bytes;
     bool uncoalesced; /* each statement is a record, from the next opening on */
 };
 
@@ -48,7 +50,11 @@ __attribute__((unused)) static struct store *fixture_try_open(struct fixture *f,
                                                               char err[static STORE_ERROR])
 {
     struct reporter reporter = {fixture_report, f};
-    struct store_config config = {.dir = f->dir, .cluster = cluster, .allow_network_fs = true};
+    struct store_config config = {.dir = f->dir,
+                                  .cluster = cluster,
+                                  .allow_network_fs = true,
+                                  .retention_ms = f->retention_ms,
+                                  .max_bytes = f->max_bytes};
     return store_open(&config, &reporter, err);
 }
 
@@ -61,11 +67,20 @@ __attribute__((unused)) static void fixture_open(struct fixture *f)
     f->store->coalescing = !f->uncoalesced;
 }
 
+/* Where the directories are made. Tests of thousands of commits take one in memory, where there is one. */
+static const char *fixture_base = "/tmp";
+
+__attribute__((unused)) static void fixture_in_memory(void)
+{
+    if (access("/dev/shm", W_OK) == 0)
+        fixture_base = "/dev/shm";
+}
+
 __attribute__((unused)) static struct fixture *fixture_new(void)
 {
     struct fixture *f = calloc(1, sizeof *f);
     CHECK(f != NULL);
-    (void)snprintf(f->dir, sizeof f->dir, "/tmp/fes-store-XXXXXX");
+    (void)snprintf(f->dir, sizeof f->dir, "%s/fes-store-XXXXXX", fixture_base);
     CHECK(mkdtemp(f->dir) != NULL);
     fixture_open(f);
     return f;
