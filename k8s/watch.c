@@ -469,10 +469,8 @@ static void refused(struct k8s_watch *w, const struct k8s_answer *answer)
     set_failing(w, message, answer->status != 401);
     if (answer->retry_after_ms >= 0)
         after_ms = answer->retry_after_ms < K8S_HOLD_MOST_MS ? answer->retry_after_ms : K8S_HOLD_MOST_MS;
-    else if (answer->status == 503)
-        after_ms = 0; /* the gate sets the pace */
-    else if (answer->status == 502 || answer->status == 504)
-        after_ms = k8s_backoff_retry(k8s_random());
+    else if (answer->status >= 502 && answer->status <= 504) /* at 503 the gate sets the pace */
+        after_ms = answer->status == 503 ? 0 : k8s_backoff_retry(k8s_random());
     else
         after_ms = next_backoff(w);
     if (w->to_watch && answer->status >= 400 && answer->status < 500 && answer->status != 401 &&
@@ -535,11 +533,9 @@ static void on_noted(struct k8s_watch *w)
         return;
     }
     set_failing(w, why, true);
-    if (w->note == NOTE_GARBAGE) {
+    if (w->note == NOTE_GARBAGE)
         gone(w);
-        return;
-    }
-    if (w->note == NOTE_ERROR && (w->error_code == 429 || w->error_code >= 500))
+    else if (w->error_code == 429 || w->error_code >= 500)
         rest(w, next_backoff(w));
     else
         list_again(w, next_backoff(w));
