@@ -61,8 +61,8 @@ static struct record_time time_of(const struct flux_event *e, int64_t received_m
     };
 }
 
-static struct record_stored stored_of(const struct store *s, const struct flux_event *e, struct str body,
-                                      enum event_via via, int64_t received_ms)
+struct record_stored store_statement(const struct store *s, const struct flux_event *e, struct str body,
+                                     enum event_via via, int64_t received_ms)
 {
     struct record_time when = time_of(e, received_ms);
     uint64_t digest = key_siphash(s->seed, body);
@@ -135,7 +135,7 @@ enum store_status store_append(struct store *s, const struct flux_event *e, stru
     enum store_status status = refusal(s, body.len);
 
     if (status == STORE_OK) {
-        struct record_stored stored = stored_of(s, e, body, via, received_ms);
+        struct record_stored stored = store_statement(s, e, body, via, received_ms);
         struct pending *p = pending_new(&stored);
         if (p) {
             p->on_done = on_done;

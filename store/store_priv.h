@@ -144,6 +144,10 @@ struct store {
     struct store_stats stats;
 };
 
+/* What a record of one statement says. Slices point into the arguments. */
+struct record_stored store_statement(const struct store *s, const struct flux_event *e, struct str body,
+                                     enum event_via via, int64_t received_ms);
+
 /* Reading: one short transaction on the loop. Between begin and end the slices of records stay valid. False
  * when it cannot be had (reported). */
 bool store_read_begin(struct store *s);

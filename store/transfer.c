@@ -10,8 +10,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "store/classify_priv.h"
-#include "store/coalesce_priv.h"
 #include "store/crc32c_priv.h"
 #include "store/event_json.h"
 #include "store/store_priv.h"
@@ -296,36 +294,20 @@ static bool import_commit(struct import *x)
 static bool import_write(struct import *x, const struct import_record *in, const struct flux_event *first,
                          const struct flux_event *last)
 {
-    struct key_seed seed = x->s->seed;
     struct str last_body = in->last_body.len ? in->last_body : in->body;
+    struct record_stored stored = store_statement(x->s, first, in->body, in->via, in->first.received_ms);
+    struct record_stored newest = store_statement(x->s, last, last_body, in->via, in->last.received_ms);
+    struct record *r = &stored.record;
     size_t len;
 
-    struct record_stored stored = {
-        .record = {.class = classify(first->kind, first->controller, first->severity, first->reason,
-                                     first->message),
-                   .via = in->via,
-                   .plain = first->plain,
-                   .count = in->count,
-                   .first = in->first,
-                   .last = in->last,
-                   .cluster = in->cluster,
-                   .kind = first->kind,
-                   .namespace = first->namespace,
-                   .name = first->name,
-                   .uid = first->uid,
-                   .severity = first->severity,
-                   .reason = first->reason,
-                   .revision = first->revision,
-                   .origin_revision = first->origin_revision,
-                   .commit = first->commit,
-                   .oci_digest = first->oci_digest,
-                   .message = str_cut_utf8(last->message, RECORD_MESSAGE_MAX),
-                   .message_digest = key_siphash(seed, last->message),
-                   .body_first = in->body,
-                   .body_last = last_body},
-        .body_first_digest = key_siphash(seed, in->body),
-        .body_last_digest = key_siphash(seed, last_body),
-    };
+    r->count = in->count;
+    r->first = in->first;
+    r->last = in->last;
+    r->cluster = in->cluster;
+    r->message = newest.record.message;
+    r->message_digest = newest.record.message_digest;
+    r->body_last = last_body;
+    stored.body_last_digest = newest.body_last_digest;
     char *value = record_encode(&stored, &len);
     if (!value)
         return bad_line(x, "out of memory");
