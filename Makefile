@@ -23,7 +23,7 @@ HARDENING := -fstack-protector-strong -fstack-clash-protection -fcf-protection -
 
 # gcc and clang know different flags, and so do processors (-fcf-protection is x86): keep what this compiler takes.
 known = $(shell for f in $(1); do $(CC) -Werror $$f -x c -c /dev/null -o /dev/null 2>/dev/null && echo $$f; done)
-ifeq ($(filter help deps deps-% clean lint layering demo run test sim crash e2e bench fuzz,$(or $(MAKECMDGOALS),all)),)
+ifeq ($(filter help deps deps-% clean lint layering mutate demo run test sim crash e2e bench fuzz,$(or $(MAKECMDGOALS),all)),)
 ifeq ($(shell $(PKG_CONFIG) --exists $(PACKAGES_LIB) 2>/dev/null && echo yes),)
 $(error libraries are missing ($(PACKAGES_LIB)): "make deps" installs what is needed on Debian)
 endif
@@ -106,6 +106,9 @@ fuzz: deps-fuzz ## libFuzzer on every target (FUZZ_SECONDS=60 each)
 lint: deps-lint ## format, forbidden functions, sizes, static analysis, shell scripts
 	@test/lint.sh
 
+mutate: deps-test ## break the code once per behaviour of docs/conformance.md, and see a test notice
+	@test/mutate.sh
+
 layering: ## each folder includes only what is left of it
 	@test/layering.sh
 
@@ -128,4 +131,4 @@ help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | sort | awk -F'\t' '{printf "  %-10s %s\n", $$1, $$2}'
 
 -include $(wildcard $(BUILD)/obj/*.d $(BUILD)/obj/*/*.d)
-.PHONY: all static install demo run test sim crash e2e bench fuzz lint layering deps clean help
+.PHONY: all static install demo run test sim crash e2e bench fuzz lint layering mutate deps clean help

@@ -283,6 +283,12 @@ static void on_read(struct tracked *t, struct str body)
         track(c, &found, scope, epoch);
         return;
     }
+    if (t->taken && run_version_older(found.resource_version, t->run.resource_version)) {
+        /* Read before the change that the watch has shown since: the watch will not show it again. */
+        run_release(&found);
+        tracked_settle(t);
+        return;
+    }
     tracked_adopt(t, &found);
 }
 

@@ -285,11 +285,12 @@ static void note_heard(struct store *s, const struct record *r)
         }
 }
 
-bool store_note_record(struct store *s, const struct record *r)
+bool store_note_record(struct store *s, const struct record *r, uint64_t object)
 {
     uint64_t digest = key_siphash(s->seed, r->cluster);
+    uint64_t track = key_of_track_in(object, digest, record_decides(r));
 
-    if (!retain_note(s, r) || !index_set(s->index, key_of_track(s->seed, r), r->seq))
+    if (!retain_note(s, r, track) || !index_set(s->index, track, r->seq))
         return false;
     if (s->stats.records == 0)
         s->cluster_digest = digest;
@@ -309,7 +310,7 @@ static bool publish_fresh(struct store *s, struct pending *p)
         if (!index_add(s->index, p->keys[i], p->seq))
             return false;
     s->stats.stored++;
-    return store_note_record(s, &p->stored.record);
+    return store_note_record(s, &p->stored.record, p->keys[0]);
 }
 
 /* Of a record's keys only those of its bodies can have changed. */

@@ -183,14 +183,14 @@ void store_note_track(struct store *s, const struct pending *p);
 void store_coalesce(struct store *s, struct pending *p);
 
 /* Retention (retain.c). retain_pick adds a slice to the batch that is being formed, if one is wanted; retain_publish
- * forgets it when it was committed, retain_failed puts the next one off. retain_note: a new record, before its track's
- * key is set; false when out of memory. */
+ * forgets it when it was committed, retain_failed puts the next one off. retain_note: a new record, before it is
+ * set under the key of its track; false when out of memory. */
 void retain_init(struct store *s, const struct store_config *config);
 void retain_measure(struct store *s);
 void retain_pick(struct store *s);
 void retain_publish(struct store *s);
 void retain_failed(struct store *s);
-bool retain_note(struct store *s, const struct record *r);
+bool retain_note(struct store *s, const struct record *r, uint64_t track);
 
 /* Commits and completes all that is queued. Blocks. */
 void store_drain(struct store *s);
@@ -198,8 +198,8 @@ void store_drain(struct store *s);
 /* Same object of the same cluster. */
 bool record_same_object(const struct record *a, const struct record *b);
 
-/* A new record is in the index now: moves last_seq, counts. False when out of memory. */
-bool store_note_record(struct store *s, const struct record *r);
+/* A new record is in the index now, object being its first key: moves last_seq, counts. False when out of memory. */
+bool store_note_record(struct store *s, const struct record *r, uint64_t object);
 
 void store_report_error(const struct store *s, const char *sentence, int status);
 

@@ -36,8 +36,7 @@ problems=$(for ((i = 1; i <= items; i++)); do
   IFS='|' read -r _ _ behaviour _ cell mutation _ < <(row "$i")
   [[ $behaviour == *[a-z]* && $mutation == *[a-z]* ]] || echo "item $i: a cell is empty"
   found=0
-  # shellcheck disable=SC2016
-  for name in $(grep -oE '`[a-z0-9_]+`' <<<"$cell" | tr -d '`'); do
+  for name in $(tr -cs 'a-z0-9_' '\n' <<<"$cell" | grep -E '^(test_)?item_'); do
     grep -qx "$name" <<<"$known" || echo "item $i: there is no test $name"
     [[ " $(numbers "$name") " == *" $i "* ]] && found=1
   done

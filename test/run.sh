@@ -5,8 +5,9 @@ set -uo pipefail
 
 passed=0
 failed=0
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+log=$work/tap.log
 export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:strict_string_checks=1
 export UBSAN_OPTIONS=print_stacktrace=1
 export TSAN_OPTIONS=halt_on_error=1
@@ -33,6 +34,28 @@ tap() {
   fi
 }
 
+# integration NAME ARGUMENTS...: runs the instrumented binary, so that a leak or a bad access there fails a test too.
+integration() {
+  local name=$1
+  shift
+  FES_BINARY=${FES_BINARY:-build/asan/flux-event-store} FES_FAKE=build/test/fake-apiserver timeout 900 \
+    /usr/bin/python3 -m pytest -q -rs -p no:cacheprovider --junitxml="$work/$name.xml" "$@" test/integration
+}
+
+# count_integration NAME STATUS: adds what the run counted; a run that ended badly without a count is one failure.
+count_integration() {
+  local counts errors failures skipped tests
+  counts=$(sed -n 's/.*<testsuite [^>]*errors="\([0-9]*\)" failures="\([0-9]*\)" skipped="\([0-9]*\)" tests="\([0-9]*\)".*/\1 \2 \3 \4/p' "$work/$1.xml")
+  read -r errors failures skipped tests <<<"${counts:-1 0 0 1}"
+  passed=$((passed + tests - errors - failures - skipped))
+  failed=$((failed + errors + failures))
+  [ "$2" -eq 0 ] || [ $((errors + failures)) -gt 0 ] || failed=$((failed + 1))
+}
+
+# Those that wait for a minute or more do so beside all others.
+integration slow -n 5 -m slow >"$work/slow.log" 2>&1 &
+slow=$!
+
 for program in $1; do tap "${program##*/}" "$program"; done
 for program in $2; do tap "${program##*/} (TSan)" "$program"; done
 for program in $3; do tap "${program##*/} (corpus)" "$program"; done
@@ -40,18 +63,14 @@ read -r simulator simulator_asan <<<"$4"
 tap "simulator, 10000 seeds" "$simulator" 10000
 tap "simulator, 300 seeds (ASan)" "$simulator_asan" 300
 tap hardening test/hardening.sh build/flux-event-store
+tap conformance test/conformance.sh
 
-# Integration runs the instrumented binary, so that a leak or a bad access there fails a test too.
-junit=$(mktemp)
-FES_BINARY=${FES_BINARY:-build/asan/flux-event-store} FES_FAKE=build/test/fake-apiserver \
-  timeout 900 /usr/bin/python3 -m pytest -q -n 4 -p no:cacheprovider --junitxml="$junit" test/integration
+integration fast -n 4 -m "not slow"
+count_integration fast $?
+wait "$slow"
 status=$?
-counts=$(sed -n 's/.*<testsuite [^>]*errors="\([0-9]*\)" failures="\([0-9]*\)" skipped="\([0-9]*\)" tests="\([0-9]*\)".*/\1 \2 \3 \4/p' "$junit")
-rm -f "$junit"
-read -r errors failures skipped tests <<<"${counts:-1 0 0 1}"
-passed=$((passed + tests - errors - failures - skipped))
-failed=$((failed + errors + failures))
-[ "$status" -eq 0 ] || [ $((errors + failures)) -gt 0 ] || failed=$((failed + 1))
+cat "$work/slow.log"
+count_integration slow $status
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -206,7 +206,7 @@ def test_plain_api_server_as_kubectl_proxy_gives_it(make_fake, make_server):
     fake.wait_condition("customruns", "plain", "Unknown", "Waiting")
 
 
-def test_item_69_shutdown_answers_what_was_accepted(fake, server):
+def test_item_69_shutdown_and_restart_finish_the_run(fake, server):
     fake.create_customrun("bye", "r-4")
     fake.wait_condition("customruns", "bye", "Unknown", "Waiting")
     stored(server, minimal("r-4", "ReconciliationSucceeded"))

@@ -345,7 +345,7 @@ void check_quiet(struct sim *s)
             continue;
         waiting++;
         unsigned may = oracle(s, state);
-        if (!(may & MAY_WAIT))
+        if (!(may & MAY_WAIT) && l->asking == 0)
             fail_actions(s, (unsigned)s->slots[i], "after minutes of calm it still has to", MAY_WAIT, may);
         under_way += l->asking > 0;
         if (l->asking > 0 && s->now_ms - l->written_ms > 30 * SECOND)

@@ -211,6 +211,8 @@ static void tell(struct sim *s, const struct request *r)
     if (r->life >= 0) {
         struct life *l = &s->lives[r->life];
         l->asking--;
+        if (r->status == 404)
+            l->written_ms = INT64_MIN / 2; /* forgotten, until late news of the watch */
         l->under_way -= r->kind == A_PATCH;
         if (!good)
             l->paused_ms = s->now_ms + 31 * SECOND + (r->retry_after_ms > 0 ? r->retry_after_ms : 0);

@@ -87,6 +87,28 @@ static bool is_kept_nowhere(const struct sim *s, unsigned same)
     return has_earlier && has_later;
 }
 
+/* A body without a usable time that merged into a record older than another of its object: whether the same body once
+ * more repeats "the newest record" depends on whether records are as old as their first or their last statement. */
+static bool is_disputed(const struct sim *s, unsigned same)
+{
+    const struct said *e = &s->said[same];
+    uint64_t first = e->arrival;
+
+    for (unsigned i = 0; i < s->n_said; i++) {
+        const struct said *o = &s->said[i];
+        if (o->appended && !o->repeat && o->reporter == e->reporter && o->class == e->class &&
+            o->revision == e->revision && o->arrival < first)
+            first = o->arrival;
+    }
+    for (unsigned i = 0; i < s->n_said; i++) {
+        const struct said *o = &s->said[i];
+        if (o->appended && !o->repeat && o->reporter == e->reporter && o->arrival > first &&
+            (o->class != e->class || o->revision != e->revision))
+            return true;
+    }
+    return false;
+}
+
 static void on_stored(void *arg, uint64_t token, enum store_status status, uint64_t seq)
 {
     struct sim *s = arg;
@@ -136,8 +158,10 @@ void process_receive(struct sim *s, unsigned which)
         return;
     }
     e->repeat = is_repeat(s, which, &e->same_as);
-    if (e->repeat && is_kept_nowhere(s, e->same_as))
+    if (e->repeat && (is_kept_nowhere(s, e->same_as) || (!e->has_timestamp && is_disputed(s, e->same_as)))) {
+        e->repeat = false;
         return;
+    }
     int64_t now = wall_now(s);
     e->received_ms = now > s->last_received_ms ? now : s->last_received_ms;
     s->last_received_ms = e->received_ms;

@@ -489,6 +489,27 @@ static void an_end_is_told_although_its_answer_was_garbled(void)
     CHECK_INT(stats().finished, 1);
 }
 
+/* A GET is answered with what was there before the watch showed a cancel: the cancel stays known. */
+static void the_watch_overtakes_a_read(void)
+{
+    begin();
+    create(C, "w", "");
+    struct request_seen *r = next_request();
+    CHECK_INT(apply(r), 200);
+    reply_with(r, 200, -1, NULL);
+    r = next_request();
+    CHECK_INT(r->kind, A_GET);
+    json_t *read = json_deep_copy(object(C, "w"));
+    change(C, "w", "{\"metadata\":{\"generation\":2},\"spec\":{\"status\":\"RunCancelled\"}}");
+    show(C, "w");
+    turn();
+    reply_with(r, 200, -1, read);
+    json_decref(read);
+    turn();
+    serve_all();
+    CHECK_STR(condition(C, "w", "reason"), STR("CustomRunCancelled"));
+}
+
 static void versions_that_are_no_numbers(void)
 {
     begin();
@@ -573,6 +594,7 @@ int main(void)
                                              TEST(a_reply_that_cannot_be_read),
                                              TEST(a_get_that_fails),
                                              TEST(a_full_queue),
+                                             TEST(the_watch_overtakes_a_read),
                                              TEST(an_end_is_told_although_its_answer_was_garbled),
                                              TEST(unknown_tokens_do_nothing),
                                              TEST(the_watch_overtakes_the_reply),
