@@ -22,6 +22,7 @@
 #include "k8s/client.h"
 #include "k8s/watch.h"
 #include "store/store.h"
+#include "store/transfer.h"
 #include "store/waiters.h"
 
 #include <errno.h>
@@ -715,26 +716,16 @@ static int serve(struct program *p)
     return loop(p);
 }
 
-static void help_section(const struct flag *flags)
-{
-    for (const struct flag *flag = flags; flag->name; flag++) {
-        char left[64];
-        (void)snprintf(left, sizeof left, "%s%s%s", flag->name, flag->argument ? " " : "",
-                       flag->argument ? flag->argument : "");
-        (void)printf("  %-32s %s%s%s%s\n", left, flag->help, flag->preset ? " [" : "",
-                     flag->preset ? flag->preset : "", flag->preset ? "]" : "");
-    }
-}
-
 static void help(const struct flag_section *sections, size_t n)
 {
-    (void)puts("Usage: " NAME " [serve] [flags]\n\n"
+    (void)puts("Usage: " NAME " [serve] [flags]\n"
+               "       " NAME " export | import FILE | verify [--data-dir DIR]   (no server may hold it)\n\n"
                "Keeps what Flux says, durably, and finishes the Tekton Runs and CustomRuns of kind\n"
                "FluxDeploymentWait that wait for a revision.\n\n"
                "In a pod no flag is needed. Outside: kubectl proxy, and --kube-api http://127.0.0.1:8001,\n"
                "or --no-kube for the event store alone.\n");
     for (size_t i = 0; i < n; i++)
-        help_section(sections[i].flags);
+        flags_print(sections[i].flags, stdout);
 }
 
 int main(int argc, char *argv[])
@@ -751,12 +742,12 @@ int main(int argc, char *argv[])
         {main_flags, &config->main},
     };
     const size_t n_sections = sizeof sections / sizeof *sections;
-    const char *words[1];
+    const char *words[2] = {"serve", NULL};
     size_t n_words = 0;
-    char err[FLAG_ERROR];
+    char err[STORE_ERROR > FLAG_ERROR ? STORE_ERROR : FLAG_ERROR];
     struct logger logger = {.least = REPORT_DEBUG};
 
-    if (!flags_parse(sections, n_sections, argc, argv, words, 1, &n_words, err))
+    if (!flags_parse(sections, n_sections, argc, argv, words, 2, &n_words, err))
         return config_error(err);
     if (config->main.help) {
         help(sections, n_sections);
@@ -766,13 +757,19 @@ int main(int argc, char *argv[])
         (void)puts(NAME " " FES_VERSION);
         return EXIT_SUCCESS;
     }
-    if (n_words == 1 && strcmp(words[0], "serve") != 0) {
-        (void)fprintf(stderr, NAME ": %s: no such command; the only one is serve, see --help\n", words[0]);
+    bool import = strcmp(words[0], "import") == 0;
+    bool offline = import || strcmp(words[0], "export") == 0 || strcmp(words[0], "verify") == 0;
+    if ((!offline && strcmp(words[0], "serve") != 0) || n_words > 1 + (size_t)import ||
+        (import && n_words < 2)) {
+        (void)fprintf(stderr, NAME ": %s: use serve, export, import FILE or verify; see --help\n", words[0]);
         return EXIT_CONFIG;
     }
     if (!logger_init(&logger, &config->main))
         return EXIT_CONFIG;
     program.reporter = (struct reporter){on_report, &logger};
+    if (offline)
+        return transfer_run(words[0], words[1], &config->store, &program.reporter, err) ? EXIT_SUCCESS
+                                                                                        : config_error(err);
     int status = serve(&program);
     program_free(&program);
     return status;

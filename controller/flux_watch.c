@@ -54,19 +54,6 @@ struct flux_watch {
     struct flux_watch_stats stats;
 };
 
-struct flux_watch *flux_watch_new(struct store *store, const struct flux_watch_io *io,
-                                  const struct reporter *reporter)
-{
-    struct flux_watch *f = calloc(1, sizeof *f);
-
-    if (f) {
-        f->store = store;
-        f->io = *io;
-        f->reporter = *reporter;
-    }
-    return f;
-}
-
 static void forget(struct flux_watch *f, size_t i)
 {
     free(f->suspended[i].object);
@@ -107,6 +94,25 @@ bool flux_watch_is_suspended(const struct flux_watch *f, struct str kind, struct
                              struct str name)
 {
     return find(f, kind, namespace, name) < f->n_suspended;
+}
+
+static bool is_suspended(void *arg, struct str kind, struct str namespace, struct str name)
+{
+    return flux_watch_is_suspended(arg, kind, namespace, name);
+}
+
+struct flux_watch *flux_watch_new(struct store *store, const struct flux_watch_io *io,
+                                  const struct reporter *reporter)
+{
+    struct flux_watch *f = calloc(1, sizeof *f);
+
+    if (f) {
+        f->store = store;
+        f->io = *io;
+        f->reporter = *reporter;
+        store_set_suspended(store, is_suspended, f);
+    }
+    return f;
 }
 
 static void remember(struct flux_watch *f, const struct suspended *what)

@@ -40,10 +40,11 @@ struct flux_watch_io {
     void (*wake_at)(void *arg, int64_t mono_ms);
 };
 
-/* io and reporter are copied. NULL when out of memory. */
+/* io and reporter are copied. Tells the store, for its explanations, which objects are suspended. NULL when out of
+ * memory. */
 struct flux_watch *flux_watch_new(struct store *store, const struct flux_watch_io *io,
                                   const struct reporter *reporter);
-/* After store_close: until then the store may complete appends that were made here. Accepts NULL. */
+/* After store_close: until then the store may complete appends that were made here, and ask. Accepts NULL. */
 void flux_watch_free(struct flux_watch *f);
 
 /* From the watches. scope numbers the watch a call belongs to. */

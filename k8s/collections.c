@@ -35,8 +35,9 @@ const char *k8s_collections_now(const struct k8s_collections *c)
 bool k8s_collections_next(struct k8s_collections *c, int status, bool worked)
 {
     bool again = worked && c->at > 0;
-    bool next = status == 404 && !again && c->at + 1 < c->n;
+    bool next = status == 404 && !again && c->at + 1 < c->n && c->rounds == 0;
 
+    c->rounds = next || again ? 0 : (c->rounds + 1) % K8S_WATCH_ROUNDS;
     c->at = next ? c->at + 1 : 0;
     return next || again;
 }

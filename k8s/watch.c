@@ -1,17 +1,14 @@
 /* List, then watch one collection (see watch.h).
  *
  * One connection serves both: list pages, then the watch. A page is handed over in slices of SLICE_US, so
- * that 250 objects do not hold the loop; a watch event is handed over when its line is complete.
- *
- * The machine: step() is the only place where states change; callbacks from inside evhttp (on_head, on_data)
- * only note what they saw, and wake it.
+ * that 250 objects do not hold the loop; a watch event is handed over when its line is complete. step() is the
+ * only place where states change; callbacks from inside evhttp only note what they saw, and wake it.
  *
  *     RESTING --timer--> WAITING --turn of the gate--> LISTING --page--> HANDING --last page--> WAITING
  *                                                  \-> WATCHING --end--> RESTING (to watch, or to list again)
  *
- * Invariants: resourceVersion moves only after the object that carries it was handed over; whatever breaks,
- * watching goes on from it, so nothing is lost or invented; on_synced is called only after every page of one
- * list.
+ * Invariants: resourceVersion moves only after the object that carries it was handed over; whatever breaks, watching
+ * goes on from it, so nothing is lost or invented; on_synced is called only after every page of one list.
  */
 #include "k8s/watch.h"
 
@@ -63,10 +60,9 @@ struct k8s_watch {
     bool asking;    /* a request is under way */
     bool relisted;  /* a 410 was answered by a list since the last event */
     bool bookmarks; /* the server sends them */
-    bool
-        broken; /* the last stream ended without an end: the server may be gone, so the next try is a short one */
-    bool again; /* somebody wants another list after this one */
-    bool told;  /* that it is interrupted */
+    bool broken;    /* the last stream ended without an end: the next try is a short one */
+    bool again;     /* somebody wants another list after this one */
+    bool told;      /* that it is interrupted */
     struct k8s_backoff backoff;
     char version[MAX_VERSION];
     char more[MAX_CONTINUE]; /* continue token; "" for the first page */

@@ -75,7 +75,7 @@ static struct block *block_append(struct ages *a)
     return block;
 }
 
-bool ages_add(struct ages *a, uint64_t seq, int64_t changed_ms)
+bool ages_add(struct ages *a, uint64_t seq, int64_t changed_ms, bool protect)
 {
     struct block *block = a->n ? a->blocks[a->n - 1] : NULL;
     uint32_t changed_s = seconds_of(changed_ms);
@@ -84,7 +84,7 @@ bool ages_add(struct ages *a, uint64_t seq, int64_t changed_ms)
         block = block_append(a);
     if (!block)
         return false;
-    block->ages[block->n++] = (struct age){.seq = seq, .changed_s = changed_s};
+    block->ages[block->n++] = (struct age){.seq = seq, .changed_s = changed_s, .protect = protect};
     if (changed_s < block->oldest_s)
         block->oldest_s = changed_s;
     return true;
@@ -93,7 +93,8 @@ bool ages_add(struct ages *a, uint64_t seq, int64_t changed_ms)
 /* The entry, NULL when there is none; *ret_block is where it would be. */
 static struct age *find(const struct ages *a, uint64_t seq, size_t *ret_block)
 {
-    size_t low = 0;
+    /* Mostly one of the newest is asked for. */
+    size_t low = a->n > 0 && seq >= a->blocks[a->n - 1]->ages[0].seq ? a->n - 1 : 0;
 
     for (size_t high = a->n; high - low > 1;) {
         size_t middle = low + (high - low) / 2;

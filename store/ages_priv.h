@@ -13,7 +13,7 @@ struct ages *ages_new(void); /* NULL when out of memory */
 void ages_free(struct ages *a);
 
 /* A new record; seq is above all others. False when out of memory. */
-bool ages_add(struct ages *a, uint64_t seq, int64_t changed_ms);
+bool ages_add(struct ages *a, uint64_t seq, int64_t changed_ms, bool protect);
 /* These do nothing when seq is not there. */
 void ages_touch(struct ages *a, uint64_t seq, int64_t changed_ms);
 void ages_protect(struct ages *a, uint64_t seq, bool protect);

@@ -19,6 +19,8 @@
 #include "store/store_priv.h"
 #include "store/verdict_priv.h"
 
+#define HINT_RECORDS 1000 /* the newest that are looked at for hints */
+
 struct gather {
     struct store *s;
     const struct question *q;
@@ -28,6 +30,7 @@ struct gather {
     struct record *newest; /* of the object being walked: its newest success or failure in each cluster */
     size_t n_newest;
     size_t cap_newest;
+    size_t n_candidates; /* records that share a form with the revision asked for */
     bool failed;
 };
 
@@ -170,6 +173,7 @@ static void gather_all(struct gather *g)
             (!q->has_cluster || str_eq(r->cluster, q->cluster)))
             gather_object(g, r->kind, r->namespace, r->name);
     }
+    g->n_candidates = candidates.n;
     seqs_free(&candidates);
 }
 
@@ -188,10 +192,48 @@ static struct record *read_all(struct gather *g, size_t *ret_n)
     return records;
 }
 
+static bool on_hint(void *arg, const struct record *r)
+{
+    hints_note(arg, r);
+    return true;
+}
+
+/* What was stored before the store was opened, when it is asked for the first time. */
+static void hints_load(struct store *s, const struct revision *asked)
+{
+    uint64_t before = s->last_seq > HINT_RECORDS ? s->last_seq - HINT_RECORDS : 0;
+
+    if (s->hints_loaded || asked->kind != REVISION_OPAQUE)
+        return;
+    (void)store_scan(s, before, false, HINT_RECORDS, on_hint, &s->hints);
+    s->hints_loaded = true;
+}
+
+/* A text that nothing matches may be a branch, or the beginning of a hash: a record shows of what. */
+static void gather_hint(struct gather *g)
+{
+    uint64_t seq = g->n_candidates == 0 ? hints_find(&g->s->hints, &g->asked) : 0;
+
+    if (seq > 0 && !seqs_add(&g->found, seq))
+        g->failed = true;
+}
+
+static bool only_errors(const struct store_heard *heard)
+{
+    return heard->failure && !heard->success;
+}
+
 struct verdict *ask(struct store *s, const struct question *q, struct verdict_now now,
                     struct ask_keys *ret_keys)
 {
     struct ask_keys own = {0};
+    const struct verdict_facts facts = {
+        .is_suspended = s->is_suspended,
+        .arg = s->is_suspended_arg,
+        .cluster = str_of(s->cluster),
+        .only_errors_of_kustomizations = only_errors(&s->heard[HEARD_KUSTOMIZATION]),
+        .only_errors_of_helm_releases = only_errors(&s->heard[HEARD_HELM_RELEASE]),
+    };
     struct gather g = {
         .s = s, .q = q, .asked = revision_parse(q->revision), .keys = ret_keys ? ret_keys : &own};
     struct verdict *verdict = NULL;
@@ -199,8 +241,11 @@ struct verdict *ask(struct store *s, const struct question *q, struct verdict_no
     size_t n;
 
     g.keys->n = 0;
+    now.facts = &facts;
+    hints_load(s, &g.asked);
     if (store_read_begin(s)) {
         gather_all(&g);
+        gather_hint(&g);
         records = g.failed ? NULL : read_all(&g, &n);
         if (records)
             verdict = verdict_new(q, records, n, now);

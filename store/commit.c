@@ -177,7 +177,7 @@ static int batch_run(struct committer *c)
     const struct commit_batch *batch = &c->batch;
     MDB_txn *txn;
 
-    if (batch->n == 0 && !batch->probe)
+    if (batch->n == 0 && !batch->probe && batch->high_water.len == 0)
         return 0;
     int status = reserve(c);
     if (status)

@@ -76,6 +76,16 @@ static void add_other(struct text *t, const struct object_state *s)
     add_time(t, " at ", s->by_ms);
 }
 
+/* Nothing will come of a suspended object. */
+static bool is_suspended(const struct view *v, const struct object_state *s)
+{
+    const struct verdict_facts *facts = v->facts;
+
+    return facts && facts->is_suspended && (!s->object || str_eq(s->cluster, facts->cluster)) &&
+           (!v->q->has_cluster || str_eq(v->q->cluster, facts->cluster)) &&
+           facts->is_suspended(facts->arg, s->kind, s->namespace, s->name);
+}
+
 static void add_awaited(struct text *t, const struct view *v, const struct object_state *s)
 {
     add_object(t, s);
@@ -92,6 +102,23 @@ static void add_awaited(struct text *t, const struct view *v, const struct objec
         if (v->q->fail_after_ms > 0 && s->fails_at_ms < INT64_MAX)
             add_time(t, " and counts as failed from ", s->fails_at_ms);
     }
+    if (is_suspended(v, s))
+        text_add(t, STR(", and is suspended"));
+}
+
+/* A delivery that lets no success through looks like a deployment that never ends. */
+static void add_only_errors(struct text *t, const struct view *v)
+{
+    const struct verdict_facts *facts = v->facts;
+
+    if (facts && facts->only_errors_of_kustomizations)
+        text_add(t, STR("; of Kustomizations only errors were ever notified, never a success: eventSeverity "
+                        "of the Alert "
+                        "must be info, and notification-controller must not be 1.8.0 to 1.8.3"));
+    if (facts && facts->only_errors_of_helm_releases)
+        text_add(t, STR("; of HelmReleases only errors were ever notified, never a success: eventSeverity of "
+                        "the Alert "
+                        "must be info"));
 }
 
 /* The form that would match, where the string asked for is a branch or too short. */
@@ -140,10 +167,13 @@ static void explain_unseen(struct text *t, const struct view *v, const struct ob
     for (size_t i = 0; i < n && i < SHOWN_OBJECTS; i++) {
         text_add(t, i == 0 ? STR(", awaited from ") : STR(", "));
         add_object(t, &states[i]);
+        if (is_suspended(v, &states[i]))
+            text_add(t, STR(" (suspended)"));
     }
     if (n > SHOWN_OBJECTS)
         text_addf(t, " and %zu more", n - SHOWN_OBJECTS);
     add_hint(t, v, records, n_records);
+    add_only_errors(t, v);
 }
 
 /* A source that reported the revision and has failed since: why nothing may come. Its errors name no
@@ -191,6 +221,7 @@ static void explain_waiting(struct text *t, const struct view *v, const struct j
         text_add(t, STR("; no Kustomization or HelmRelease has reported it"));
     for (size_t i = 0; i < n; i++)
         add_source_failure(t, &states[i]);
+    add_only_errors(t, v);
 }
 
 static void add_success(struct text *t, const struct object_state *s)

@@ -131,3 +131,14 @@ bool flags_parse(const struct flag_section *sections, size_t n_sections, int arg
     *ret_words = n_words;
     return true;
 }
+
+void flags_print(const struct flag *flags, FILE *out)
+{
+    for (const struct flag *flag = flags; flag->name; flag++) {
+        char left[64];
+        (void)snprintf(left, sizeof left, "%s%s%s", flag->name, flag->argument ? " " : "",
+                       flag->argument ? flag->argument : "");
+        (void)fprintf(out, "  %-32s %s%s%s%s\n", left, flag->help, flag->preset ? " [" : "",
+                      flag->preset ? flag->preset : "", flag->preset ? "]" : "");
+    }
+}

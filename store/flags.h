@@ -4,6 +4,8 @@
 #ifndef FES_STORE_FLAGS_H
 #define FES_STORE_FLAGS_H
 
+#include <stdio.h>
+
 #include "store/str.h"
 
 enum flag_type {
@@ -42,5 +44,8 @@ struct flag_section {
 #define FLAG_ERROR 256
 bool flags_parse(const struct flag_section *sections, size_t n_sections, int argc, char *const argv[],
                  const char *words[], size_t words_max, size_t *ret_words, char err[static FLAG_ERROR]);
+
+/* One line for each flag of a table, with its default: for the help text. */
+void flags_print(const struct flag *flags, FILE *out);
 
 #endif

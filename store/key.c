@@ -94,11 +94,15 @@ uint64_t key_of_form(struct key_seed seed, const struct revision_form *form)
     return key_siphash(seed, revision_form_text(form)) + FORM_TAG * ((uint64_t)form->kind + 1);
 }
 
+uint64_t key_of_track_in(uint64_t object, uint64_t cluster, bool decides)
+{
+    return TRACK_TAG ^ (rotate(object, 13) + rotate(cluster, 34) + decides);
+}
+
 uint64_t key_of_track(struct key_seed seed, const struct record *r)
 {
-    uint64_t object = key_of_object(seed, r->kind, r->namespace, r->name);
-
-    return TRACK_TAG ^ (rotate(object, 13) + rotate(key_siphash(seed, r->cluster), 34) + record_decides(r));
+    return key_of_track_in(key_of_object(seed, r->kind, r->namespace, r->name), key_siphash(seed, r->cluster),
+                           record_decides(r));
 }
 
 uint64_t key_of_body(uint64_t digest)

@@ -25,12 +25,14 @@ uint64_t key_of_object(struct key_seed seed, struct str kind, struct str namespa
 uint64_t key_of_form(struct key_seed seed, const struct revision_form *form);
 /* What an object of one cluster says, in one of two ways: successes and failures, or all else. */
 uint64_t key_of_track(struct key_seed seed, const struct record *r);
+/* The same from key_of_object and key_siphash of the cluster, for who has them. */
+uint64_t key_of_track_in(uint64_t object, uint64_t cluster, bool decides);
 /* A digest is key_siphash of the body. */
 uint64_t key_of_body(uint64_t digest);
 
 /* object, body (first and last), and the forms of every member */
 #define KEYS_OF_RECORD_MAX (3 + REVISION_MEMBERS * REVISION_MAX_FORMS)
-/* All keys of a record, each once; returns their number. */
+/* All keys of a record, each once, that of its object first; returns their number. */
 size_t keys_of_record(struct key_seed seed, const struct record *r, uint64_t body_first_digest,
                       uint64_t body_last_digest, uint64_t ret[static KEYS_OF_RECORD_MAX]);
 

@@ -20,25 +20,24 @@
 #define DURATION_HOW "is not a duration: write it with a unit, such as 5s, 10m or 1h30m"
 
 struct block {
-    struct question q; /* first: a struct question * is the block */
-    size_t used;
-    char *text; /* behind the objects */
-    struct question_object objects[];
+    struct question q;                /* first: a struct question * is the block */
+    struct question_object objects[]; /* and the text behind them */
 };
 
 struct parser {
     struct block *block;
+    char *end; /* of the text so far */
     struct text err;
     int64_t asked_ms;
 };
 
 static struct str keep(struct parser *p, struct str s)
 {
-    char *at = p->block->text + p->block->used;
+    char *at = p->end;
 
     if (s.len > 0)
         memcpy(at, s.at, s.len);
-    p->block->used += s.len;
+    p->end += s.len;
     return (struct str){at, s.len};
 }
 
@@ -304,7 +303,7 @@ struct question *question_new(const struct question_param *params, size_t n, int
         text_add(&p.err, STR("out of memory"));
         return NULL;
     }
-    p.block->text = (char *)&p.block->objects[n_objects];
+    p.end = (char *)&p.block->objects[n_objects];
     p.block->q = (struct question){.objects = p.block->objects,
                                    .expect = 1,
                                    .on_superseded = SUPERSEDED_FAIL,

@@ -201,18 +201,16 @@ void retain_failed(struct store *s)
     s->retain_retry_ms = s->retain_now_ms + RETRY_MS;
 }
 
-bool retain_note(struct store *s, const struct record *r)
+bool retain_note(struct store *s, const struct record *r, uint64_t track)
 {
+    bool decides = record_decides(r);
     uint64_t first;
     uint64_t newest;
 
-    if (!ages_add(s->ages, r->seq, r->last.received_ms))
+    if (!ages_add(s->ages, r->seq, r->last.received_ms, decides))
         return false;
-    if (record_decides(r)) {
-        if (index_ends(s->index, key_of_track(s->seed, r), &first, &newest))
-            ages_protect(s->ages, newest, false);
-        ages_protect(s->ages, r->seq, true);
-    }
+    if (decides && index_ends(s->index, track, &first, &newest))
+        ages_protect(s->ages, newest, false);
     int64_t due;
     if (s->retention_ms &&
         !__builtin_add_overflow(r->last.received_ms, s->retention_ms + slack_ms(s), &due) &&

@@ -61,8 +61,8 @@ static struct record_time time_of(const struct flux_event *e, int64_t received_m
     };
 }
 
-static struct record_stored stored_of(const struct store *s, const struct flux_event *e, struct str body,
-                                      enum event_via via, int64_t received_ms)
+struct record_stored store_statement(const struct store *s, const struct flux_event *e, struct str body,
+                                     enum event_via via, int64_t received_ms)
 {
     struct record_time when = time_of(e, received_ms);
     uint64_t digest = key_siphash(s->seed, body);
@@ -135,7 +135,7 @@ enum store_status store_append(struct store *s, const struct flux_event *e, stru
     enum store_status status = refusal(s, body.len);
 
     if (status == STORE_OK) {
-        struct record_stored stored = stored_of(s, e, body, via, received_ms);
+        struct record_stored stored = store_statement(s, e, body, via, received_ms);
         struct pending *p = pending_new(&stored);
         if (p) {
             p->on_done = on_done;
@@ -271,11 +271,26 @@ static enum store_status commit_judge(struct store *s, int status)
     return STORE_DEAD;
 }
 
-bool store_note_record(struct store *s, const struct record *r)
+/* A status is not coalesced, since one that says the same is dropped: so a record that stands for several statements was
+ * notified at least once. */
+static void note_heard(struct store *s, const struct record *r)
+{
+    static const char *const kinds[] = {
+        [HEARD_KUSTOMIZATION] = "Kustomization", [HEARD_HELM_RELEASE] = "HelmRelease"};
+
+    for (int kind = 0; (r->via == VIA_WEBHOOK || r->count > 1) && kind < HEARD_KINDS; kind++)
+        if (str_eq(r->kind, str_of(kinds[kind]))) {
+            s->heard[kind].success |= r->class == CLASS_SUCCESS;
+            s->heard[kind].failure |= r->class == CLASS_FAILURE;
+        }
+}
+
+bool store_note_record(struct store *s, const struct record *r, uint64_t object)
 {
     uint64_t digest = key_siphash(s->seed, r->cluster);
+    uint64_t track = key_of_track_in(object, digest, record_decides(r));
 
-    if (!retain_note(s, r) || !index_set(s->index, key_of_track(s->seed, r), r->seq))
+    if (!retain_note(s, r, track) || !index_set(s->index, track, r->seq))
         return false;
     if (s->stats.records == 0)
         s->cluster_digest = digest;
@@ -283,6 +298,9 @@ bool store_note_record(struct store *s, const struct record *r)
     if (r->seq > s->last_seq)
         s->last_seq = r->seq;
     s->stats.records++;
+    if (s->hints_loaded)
+        hints_note(&s->hints, r);
+    note_heard(s, r);
     return true;
 }
 
@@ -292,7 +310,7 @@ static bool publish_fresh(struct store *s, struct pending *p)
         if (!index_add(s->index, p->keys[i], p->seq))
             return false;
     s->stats.stored++;
-    return store_note_record(s, &p->stored.record);
+    return store_note_record(s, &p->stored.record, p->keys[0]);
 }
 
 /* Of a record's keys only those of its bodies can have changed. */
@@ -306,6 +324,7 @@ static bool publish_update(struct store *s, struct pending *p)
         if (was[i] != first && was[i] != last)
             index_remove(s->index, key_of_body(was[i]), p->seq);
     s->stats.coalesced++;
+    note_heard(s, &p->stored.record);
     ages_touch(s->ages, p->seq, p->stored.record.last.received_ms);
     return index_add(s->index, key_of_body(first), p->seq) && index_add(s->index, key_of_body(last), p->seq);
 }
@@ -321,6 +340,12 @@ static bool publish(struct store *s, struct pending *p)
     p->n_keys = keys_of_record(s->seed, &p->stored.record, p->stored.body_first_digest,
                                p->stored.body_last_digest, p->keys);
     return p->fate == PENDING_FRESH ? publish_fresh(s, p) : publish_update(s, p);
+}
+
+void store_set_suspended(struct store *s, store_is_suspended *is_suspended, void *arg)
+{
+    s->is_suspended = is_suspended;
+    s->is_suspended_arg = arg;
 }
 
 /* A record that is on disk and not in the index would never be found: only a restart helps. */

@@ -112,6 +112,11 @@ bool store_get(struct store *s, uint64_t seq, store_visit *visit, void *arg);
 /* Records that carry at least one of the keys, each once, ascending. `keys` need not be sorted. */
 void store_find(struct store *s, struct record_keys keys, store_visit *visit, void *arg);
 
+/* For explanations: whether the object, of the cluster that --cluster names, is known to be suspended. NULL: nobody
+ * knows. arg is borrowed until store_close. */
+typedef bool store_is_suspended(void *arg, struct str kind, struct str namespace, struct str name);
+void store_set_suspended(struct store *s, store_is_suspended *is_suspended, void *arg);
+
 struct store_stats {
     uint64_t received; /* appends accepted */
     uint64_t stored;   /* new records */

@@ -18,6 +18,7 @@
 
 #include "store/lock_priv.h"
 #include "store/store_priv.h"
+#include "store/transfer.h"
 
 #define META_SCHEMA "schema"
 #define META_EPOCH  "epoch"
@@ -266,7 +267,7 @@ static const char *load(struct store *s, const MDB_val *key, const MDB_val *valu
     for (size_t i = 0; i < n; i++)
         if (!index_add(s->index, keys[i], *ret_seq))
             return "there is not enough memory for the index";
-    if (!store_note_record(s, &stored.record))
+    if (!store_note_record(s, &stored.record, keys[0]))
         return "there is not enough memory for the index";
     if (stored.record.last.received_ms > s->last_received_ms)
         s->last_received_ms = stored.record.last.received_ms;
@@ -328,6 +329,7 @@ static void store_free(struct store *s)
     if (s->lock_fd >= 0)
         (void)close(s->lock_fd);
     index_free(s->index);
+    hints_free(&s->hints);
     ages_free(s->ages);
     free(s->going_keys);
     free(s->dir);
@@ -335,8 +337,9 @@ static void store_free(struct store *s)
     free(s);
 }
 
-struct store *store_open(const struct store_config *config, const struct reporter *reporter,
-                         char err[static STORE_ERROR])
+/* Memory, directory, lock: what opening begins with. */
+static struct store *store_new(const struct store_config *config, const struct reporter *reporter,
+                               char err[static STORE_ERROR])
 {
     struct store *s = calloc(1, sizeof *s);
     struct text text;
@@ -357,10 +360,6 @@ struct store *store_open(const struct store_config *config, const struct reporte
         goto no_memory;
     if (!open_dir(s, config, err))
         goto fail;
-    retain_init(s, config);
-    if (!open_new(s, err) || !open_env(s, s->dir, err) || !open_schema(s, err) || !open_index(s, err) ||
-        !open_writer(s, err))
-        goto fail;
     return s;
 no_memory:
     text_add(&text, STR("the store cannot be opened: out of memory"));
@@ -368,6 +367,86 @@ fail:
     if (s)
         store_free(s);
     return NULL;
+}
+
+struct store *store_open(const struct store_config *config, const struct reporter *reporter,
+                         char err[static STORE_ERROR])
+{
+    struct store *s = store_new(config, reporter, err);
+
+    if (!s)
+        return NULL;
+    retain_init(s, config);
+    if (!open_new(s, err) || !open_env(s, s->dir, err) || !open_schema(s, err) || !open_index(s, err) ||
+        !open_writer(s, err)) {
+        store_free(s);
+        return NULL;
+    }
+    return s;
+}
+
+/* What is wrong with a record, or NULL. */
+static const char *damage(const MDB_val *key, const MDB_val *value, uint64_t *ret_seq)
+{
+    struct record_stored stored;
+    uint64_t big_endian;
+
+    if (key->mv_size != sizeof big_endian)
+        return "its key has a wrong length";
+    memcpy(&big_endian, key->mv_data, sizeof big_endian);
+    *ret_seq = be64toh(big_endian);
+    const char *wrong = record_decode(*ret_seq, (struct str){value->mv_data, value->mv_size}, &stored);
+    if (!wrong && !record_bodies_intact(&stored.record))
+        wrong = "the checksum of its bodies is wrong";
+    return wrong;
+}
+
+static bool verify_all(struct store *s, FILE *out, uint64_t *ret_records, char err[static STORE_ERROR])
+{
+    MDB_cursor *cursor = NULL;
+    MDB_val key;
+    MDB_val value;
+    uint64_t damaged = 0;
+    char what[64];
+    int status = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &s->reader);
+
+    if (status == 0)
+        status = mdb_cursor_open(s->reader, s->events, &cursor);
+    for (*ret_records = 0; status == 0 && (status = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0;) {
+        uint64_t seq = 0;
+        const char *wrong = damage(&key, &value, &seq);
+        ++*ret_records;
+        if (wrong) {
+            damaged++;
+            (void)fprintf(out, "record %llu is damaged: %s\n", (unsigned long long)seq, wrong);
+        }
+    }
+    mdb_cursor_close(cursor);
+    if (status != MDB_NOTFOUND)
+        return fail(s, err, "cannot be read", mdb_strerror(status));
+    (void)snprintf(what, sizeof what, "has %llu damaged records", (unsigned long long)damaged);
+    return damaged == 0 || fail(s, err, what, "restore it from an export or a copy");
+}
+
+bool transfer_verify(const struct store_config *config, FILE *out, uint64_t *ret_records,
+                     char err[static STORE_ERROR])
+{
+    static const struct reporter nobody = {0};
+    struct text text;
+    char path[PATH_MAX];
+
+    text_init(&text, err, STORE_ERROR);
+    if (snprintf(path, sizeof path, "%s/data.mdb", config->dir) >= (int)sizeof path ||
+        access(path, R_OK) < 0) {
+        text_addf(&text, "%s: %s", path, strerror(errno)); /* opening would make it */
+        return false;
+    }
+    struct store *s = store_new(config, &nobody, err);
+    if (!s)
+        return false;
+    bool whole = open_env(s, s->dir, err) && open_schema(s, err) && verify_all(s, out, ret_records, err);
+    store_free(s);
+    return whole;
 }
 
 void store_close(struct store *s)

@@ -7,6 +7,7 @@
 
 #include "store/ages_priv.h"
 #include "store/commit_priv.h"
+#include "store/hints_priv.h"
 #include "store/index_priv.h"
 #include "store/key_priv.h"
 #include "store/record_priv.h"
@@ -51,6 +52,13 @@ struct pending_list {
     struct pending **end;
 };
 
+/* What notifications of a kind that deploys were ever received, which tells a delivery that lets no success through. */
+enum heard_kind { HEARD_KUSTOMIZATION, HEARD_HELM_RELEASE, HEARD_KINDS };
+struct store_heard {
+    bool success;
+    bool failure;
+};
+
 void pending_list_init(struct pending_list *list);
 
 /* Which writes of a batch have to do with a number: open addressing, 1 + position in `written`; 0: empty. A batch has
@@ -87,6 +95,11 @@ struct store {
     int64_t last_received_ms; /* of the newest append */
     bool many_clusters;       /* records of more than one cluster are, or were, in the store */
     uint64_t cluster_digest;  /* of the first one seen */
+    struct hints hints;
+    bool hints_loaded; /* from what was stored before the store was opened */
+    struct store_heard heard[HEARD_KINDS];
+    store_is_suspended *is_suspended;
+    void *is_suspended_arg;
 
     struct pending_list queue;
     struct pending_list batch; /* being committed */
@@ -131,6 +144,10 @@ struct store {
     struct store_stats stats;
 };
 
+/* What a record of one statement says. Slices point into the arguments. */
+struct record_stored store_statement(const struct store *s, const struct flux_event *e, struct str body,
+                                     enum event_via via, int64_t received_ms);
+
 /* Reading: one short transaction on the loop. Between begin and end the slices of records stay valid. False
  * when it cannot be had (reported). */
 bool store_read_begin(struct store *s);
@@ -170,14 +187,14 @@ void store_note_track(struct store *s, const struct pending *p);
 void store_coalesce(struct store *s, struct pending *p);
 
 /* Retention (retain.c). retain_pick adds a slice to the batch that is being formed, if one is wanted; retain_publish
- * forgets it when it was committed, retain_failed puts the next one off. retain_note: a new record, before its track's
- * key is set; false when out of memory. */
+ * forgets it when it was committed, retain_failed puts the next one off. retain_note: a new record, before it is
+ * set under the key of its track; false when out of memory. */
 void retain_init(struct store *s, const struct store_config *config);
 void retain_measure(struct store *s);
 void retain_pick(struct store *s);
 void retain_publish(struct store *s);
 void retain_failed(struct store *s);
-bool retain_note(struct store *s, const struct record *r);
+bool retain_note(struct store *s, const struct record *r, uint64_t track);
 
 /* Commits and completes all that is queued. Blocks. */
 void store_drain(struct store *s);
@@ -185,8 +202,8 @@ void store_drain(struct store *s);
 /* Same object of the same cluster. */
 bool record_same_object(const struct record *a, const struct record *b);
 
-/* A new record is in the index now: moves last_seq, counts. False when out of memory. */
-bool store_note_record(struct store *s, const struct record *r);
+/* A new record is in the index now, object being its first key: moves last_seq, counts. False when out of memory. */
+bool store_note_record(struct store *s, const struct record *r, uint64_t object);
 
 void store_report_error(const struct store *s, const char *sentence, int status);
 

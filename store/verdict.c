@@ -357,6 +357,7 @@ struct verdict *verdict_new(const struct question *q, const struct record *recor
         j = judge_ambiguous(&g);
     else
         j = judge_entries(&g, entries, gather_entries(&g, entries));
+    g.view.facts = now.facts;
     text_init(&t, explanation, sizeof explanation);
     explain(&t, &g.view, &j, g.states, g.n, records, n);
     v = build(&g, &j, text_str(&t));

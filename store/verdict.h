@@ -66,11 +66,23 @@ struct verdict {
     struct str explanation; /* one sentence: what is awaited and what each said last, with absolute times */
 };
 
+/* What is known beside the records. For the explanation only: a change of it makes no waiter ask again, so that an
+ * explanation kept for long may lack it. */
+struct verdict_facts {
+    /* Of an object of `cluster`; NULL: not known. */
+    bool (*is_suspended)(void *arg, struct str kind, struct str namespace, struct str name);
+    void *arg;
+    struct str cluster;
+    bool only_errors_of_kustomizations; /* notifications of them came, failures, and never a success */
+    bool only_errors_of_helm_releases;
+};
+
 struct verdict_now {
     int64_t wall_ms;
     int64_t
         failures_from_ms; /* a failure last received before this does not count (a retry's attempt began then);
                                  INT64_MIN: all count. A success always counts. */
+    const struct verdict_facts *facts; /* NULL: none */
 };
 
 /* Records: those that match the question, and those that show superseding, in any order; others do no harm. Returns

@@ -22,6 +22,7 @@ struct view_object {
 
 struct view {
     const struct question *q;
+    const struct verdict_facts *facts; /* NULL: none */
     struct revision asked;
     struct view_item *items; /* by object, then by sequence */
     size_t n_items;

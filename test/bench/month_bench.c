@@ -100,7 +100,7 @@ int main(int argc, char **argv)
     printf("%d objects, each minute for %d days: %llu events, %llu records (%d and %d transitions), index "
            "%zu bytes\n",
            OBJECTS, DAYS, (unsigned long long)stats.received, (unsigned long long)stats.records, OBJECTS,
-           2 * DAYS, index_bytes(s->index));
+           TRANSITIONS, index_bytes(s->index));
     printf("file after a day %lld bytes, at the end %lld; %.1f us of processor time for each event: %s\n",
            first_day, end, (double)(clock() - start) / (CLOCKS_PER_SEC / 1e6) / (double)stats.received,
            good ? "good" : "NOT GOOD");

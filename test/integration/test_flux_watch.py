@@ -166,6 +166,29 @@ def test_no_flux_watch(make_fake, make_server):
     assert events(server) == [] and "fluxObjects" not in server.get("/readyz").json()
 
 
+def test_a_suspended_object_is_named(flux):
+    fake, server = flux
+    show(fake, "kustomizations", "kustomization/ready-suspended.json")
+    name = sample("kustomization/ready-suspended.json")["metadata"]["name"]
+    wait_until(lambda: events(server), what="its status is stored")
+    fake.create_customrun("wait", "1" * 40, params=[("objects", f"Kustomization/flux-system/{name}")])
+    fake.wait_condition("customruns", "wait", "Unknown", "Waiting")
+    message = fake.condition("customruns", "wait")["message"]
+    assert f"Kustomization/flux-system/{name} (suspended)" in message, message
+
+
+@pytest.mark.parametrize("revision,part", [
+    ("main", f"wait for {SHA}"), (SHA[:6], f"write {SHA[:7]} or more digits"), ("nothing", "no event of revision nothing"),
+])
+def test_what_would_match_is_explained(make_server, revision, part):
+    server = make_server()
+    assert server.post(golden("01-ks-success.json")).status == 200
+    for _ in range(2):
+        verdict = server.get(f"/verdict?revision={revision}").json()
+        assert verdict["verdict"] == "waiting" and part in verdict["message"], verdict
+        server.restart()
+
+
 def test_a_thousand_objects(make_fake, make_server):
     """The first list is stored in group commits, and a restart stores nothing again."""
     fake = make_fake("--plain", *FLUX)

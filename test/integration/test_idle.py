@@ -1,4 +1,4 @@
-"""Nothing polls: sixty idle seconds with both CRDs served."""
+"""Nothing polls: sixty idle seconds with all CRDs served."""
 
 import os
 import time
@@ -20,7 +20,9 @@ def wakeups(pid):
 
 
 @pytest.mark.slow
-def test_idle(fake, server):
+def test_idle(make_fake, make_server):
+    fake = make_fake("--on", "kustomizations", "--on", "helmreleases")
+    server = make_server(fake=fake)
     fake.create_customrun("waits", "r")
     fake.create_run("waits", "r")
     for resource in ("runs", "customruns"):

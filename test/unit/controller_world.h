@@ -84,7 +84,8 @@ const struct question *waiter_question(const struct waiter *w)
 /* Of an empty store, whatever store_says. */
 struct verdict *waiter_ask(const struct waiter *w, int64_t now_ms)
 {
-    return verdict_new(w->question, NULL, 0, (struct verdict_now){now_ms, w->failures_from_ms});
+    return verdict_new(w->question, NULL, 0,
+                       (struct verdict_now){.wall_ms = now_ms, .failures_from_ms = w->failures_from_ms});
 }
 
 __attribute__((unused)) static size_t count_waiters(void)

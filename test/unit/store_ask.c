@@ -198,7 +198,15 @@ static void check_against_all(struct fixture *f, uint64_t *random, int64_t at_ms
 {
     struct copies *copies = calloc(1, sizeof *copies);
     struct verdict_now when = {.wall_ms = at_ms, .failures_from_ms = INT64_MIN};
+    const struct store_heard *heard = f->store->heard;
+    struct verdict_facts facts = {
+        .only_errors_of_kustomizations =
+            heard[HEARD_KUSTOMIZATION].failure && !heard[HEARD_KUSTOMIZATION].success,
+        .only_errors_of_helm_releases =
+            heard[HEARD_HELM_RELEASE].failure && !heard[HEARD_HELM_RELEASE].success,
+    };
     CHECK(copies != NULL);
+    when.facts = &facts;
     if (random_next(random) % 3 == 0)
         when.failures_from_ms = at_ms - (int64_t)(random_next(random) % 40000);
     CHECK_INT(store_scan(f->store, 0, false, 128, on_copy, copies), 0);
@@ -236,9 +244,131 @@ static void test_same_as_from_all_records(void)
     }
 }
 
+static void check_explained(struct fixture *f, const char *revision, const char *objects, const char *part,
+                            bool has)
+{
+    struct question *q = question_of(revision, objects, NULL);
+    struct verdict *v = ask(f->store, q, now, NULL);
+    harness_case("%s: %s", revision, part);
+    CHECK(v != NULL);
+    CHECK_INT(v->state, VERDICT_WAITING);
+    if (has)
+        CHECK_HAS(v->explanation, str_of(part));
+    else
+        CHECK(!str_has(v->explanation, str_of(part)));
+    harness_case("%s", "");
+    verdict_free(v);
+    question_free(q);
+}
+
+/* A text that stands only for itself and matches nothing: what it may have meant, also after a restart. */
+static void test_hints(void)
+{
+    struct fixture *f = fixture_new();
+    struct said first = app("apps", "ReconciliationSucceeded", "main@sha1:" SHA_2, NOW_MS - 9000);
+    struct said second = app("apps", "ReconciliationSucceeded", "main@sha1:" SHA_1, NOW_MS - 8000);
+    struct said other = app("infra", "ReconciliationSucceeded", "refs/tags/v1@sha1:" SHA_2, NOW_MS - 7000);
+
+    fixture_store(f, &first, NOW_MS);
+    for (int i = 0; i < 2; i++) {
+        if (i == 1)
+            fixture_reopen(f);
+        check_explained(f, "main", NULL, "branch, tag or ref of main@sha1:", true);
+        if (i == 0)
+            fixture_store(f, &second, NOW_MS);
+        check_explained(f, "main", NULL, "wait for " SHA_1, true);
+        check_explained(f, "main", "Kustomization/flux-system/apps", "wait for " SHA_1, true);
+        check_explained(f, "5394cb", NULL, "it begins main@sha1:" SHA_1 ": write 5394cb7 or more digits",
+                        true);
+        check_explained(f, "BD88A", NULL, "write bd88a91 or more digits", true);
+        check_explained(f, "mai", NULL, "branch", false);
+        check_explained(f, "5394cc", NULL, "begins", false);
+        check_explained(f, "v1", NULL, "branch", i == 1);
+        if (i == 0)
+            fixture_store(f, &other, NOW_MS);
+    }
+    fixture_free(f);
+}
+
+/* More branches than are remembered: the latest are. */
+static void test_hints_are_bounded(void)
+{
+    struct fixture *f = fixture_new();
+    char revision[128];
+
+    check_explained(f, "main", NULL, "branch", false);
+    for (int i = 0; i < 3 * HINTS_MOST; i++) {
+        (void)snprintf(revision, sizeof revision, "branch-%d@sha1:%040d", i, i);
+        struct said said = app("apps", "ReconciliationSucceeded", revision, NOW_MS - 900000 + i * 1000);
+        CHECK_INT(fixture_say(f, &said, NOW_MS, 0), STORE_OK);
+        fixture_turn(f);
+    }
+    fixture_settle(f);
+    (void)snprintf(revision, sizeof revision, "branch-%d", 3 * HINTS_MOST - 1);
+    check_explained(f, revision, NULL, "branch, tag or ref", true);
+    (void)snprintf(revision, sizeof revision, "branch-%d", 2 * HINTS_MOST);
+    check_explained(f, revision, NULL, "branch, tag or ref", true);
+    check_explained(f, "branch-0", NULL, "branch, tag or ref", false);
+    fixture_free(f);
+}
+
+/* notification-controller 1.8.0 to 1.8.3 lets no success of a Kustomization through. */
+static void test_only_errors(void)
+{
+    static const char *const part = "of Kustomizations only errors were ever notified";
+    struct fixture *f = fixture_new();
+    struct said progress = app("apps", "Progressing", "main@sha1:" SHA_1, NOW_MS - 9000);
+    struct said failure = app("infra", "BuildFailed", "main@sha1:" SHA_2, NOW_MS - 8000);
+    struct said success = app("other", "ReconciliationSucceeded", "main@sha1:" SHA_2, NOW_MS - 7000);
+
+    fixture_store(f, &progress, NOW_MS);
+    check_explained(f, SHA_1, NULL, part, false);
+    fixture_store(f, &failure, NOW_MS);
+    check_explained(f, SHA_1, NULL, part, true);
+    check_explained(f, "1111111", NULL, part, true);
+    check_explained(f, SHA_1, NULL, "of HelmReleases", false);
+    fixture_reopen(f);
+    check_explained(f, SHA_1, NULL, part, true);
+    fixture_store(f, &success, NOW_MS);
+    check_explained(f, SHA_1, NULL, part, false);
+    fixture_reopen(f);
+    check_explained(f, SHA_1, NULL, part, false);
+    fixture_free(f);
+}
+
+static bool only_apps(void *arg, struct str kind, struct str namespace, struct str name)
+{
+    (void)arg;
+    return str_eq(kind, STR("Kustomization")) && str_eq(namespace, STR("flux-system")) &&
+           str_eq(name, STR("apps"));
+}
+
+static void test_suspended(void)
+{
+    struct fixture *f = fixture_new();
+    struct said progress = app("apps", "Progressing", "main@sha1:" SHA_1, NOW_MS - 9000);
+    struct said far = app("apps", "Progressing", "main@sha1:" SHA_2, NOW_MS - 9000);
+
+    far.cluster = "far";
+    fixture_store(f, &progress, NOW_MS);
+    fixture_store(f, &far, NOW_MS);
+    check_explained(f, SHA_1, NULL, "suspended", false);
+    store_set_suspended(f->store, only_apps, NULL);
+    check_explained(f, SHA_1, NULL, ", and is suspended", true);
+    check_explained(f, SHA_2, NULL, "suspended", false);
+    check_explained(f, "1111111", "Kustomization/flux-system/apps",
+                    "Kustomization/flux-system/apps (suspended)", true);
+    check_explained(f, "1111111", "Kustomization/flux-system/other", "suspended", false);
+    fixture_free(f);
+}
+
 int main(void)
 {
     return harness_run((struct test[]){TEST(test_stories),
+                                       TEST(test_hints),
+                                       TEST(test_hints_are_bounded),
+                                       TEST(test_only_errors),
+                                       TEST(test_suspended),
                                        TEST(test_superseded_by_source),
                                        TEST(test_ambiguous),
                                        TEST(test_same_as_from_all_records),

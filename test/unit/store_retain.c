@@ -64,7 +64,7 @@ static void test_ages_against_model(void)
         if (n < MOST && rand_r(&state) % 4 >= (shrink ? 3 : 1)) {
             seq += 1 + (uint64_t)rand_r(&state) % 3;
             model[n++] = (struct model){seq, changed_ms, false};
-            CHECK(ages_add(ages, seq, changed_ms));
+            CHECK(ages_add(ages, seq, changed_ms, false));
         } else if (n && rand_r(&state) % 2) {
             ages_remove(ages, model[i].seq);
             ages_remove(ages, model[i].seq);

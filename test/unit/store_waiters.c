@@ -269,6 +269,16 @@ static uint64_t random_next(uint64_t *state)
     return *state >> 11;
 }
 
+/* Without what comes from facts (struct verdict_facts), which wake nobody. */
+static struct str of_records(struct str explanation)
+{
+    const struct str begins = STR("; of Kustomizations only errors");
+    const char *found =
+        explanation.len ? memmem(explanation.at, explanation.len, begins.at, begins.len) : NULL;
+
+    return found ? str_upto(explanation, (size_t)(found - explanation.at)) : explanation;
+}
+
 /* However events come, a waiter that is not asked again would have got the answer it has. */
 static void test_no_wake_up_is_missed(void)
 {
@@ -309,7 +319,8 @@ static void test_no_wake_up_is_missed(void)
                     ask(f->store, waiter_question(a[j].waiter),
                         (struct verdict_now){.wall_ms = NOW_MS, .failures_from_ms = INT64_MIN}, NULL);
                 CHECK(v != NULL);
-                bool same = v->state == a[j].state && str_eq(v->explanation, str_of(a[j].explanation));
+                bool same = v->state == a[j].state &&
+                            str_eq(of_records(v->explanation), of_records(str_of(a[j].explanation)));
                 if (!same)
                     printf("# has \"%s\"\n# now \"%.*s\"\n", a[j].explanation, STR_ARG(v->explanation));
                 verdict_free(v);
