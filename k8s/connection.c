@@ -459,7 +459,7 @@ static void start(struct k8s_connection *c)
     c->status = 0;
     c->retry_after_ms = -1;
     (void)evbuffer_drain(c->body, evbuffer_get_length(c->body));
-    if (c->http && !c->gone && c->state == CONNECTION_IDLE) {
+    if (c->http && !c->gone && c->state == CONNECTION_IDLE && c->last_byte_ms > c->connector->broken_ms) {
         c->reused = c->connected = true;
         c->state = CONNECTION_ASKING;
         c->last_byte_ms = k8s_now_ms();
@@ -522,6 +522,8 @@ static void finish(struct k8s_connection *c)
         drop(c);
         c->state = CONNECTION_CLOSED;
     }
+    if (c->status == 0 && c->connected)
+        c->connector->broken_ms = k8s_now_ms();
     if (try_again(c))
         return;
     if (c->status && c->status != 401)

@@ -16,6 +16,8 @@ struct k8s_connector {
     struct k8s_creds *creds;
     struct evdns_base *dns; /* NULL until a name is looked up */
     uint64_t connects;
+    int64_t
+        broken_ms; /* when a connection broke last: one that was silent since may be dead too, and is not reused */
 };
 
 struct k8s_answer {
