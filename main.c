@@ -289,6 +289,11 @@ static void flux_list_again(void *arg)
             k8s_watch_list_again(p->watches[i].watch);
 }
 
+static void flux_suspended(void *arg, struct str kind, struct str namespace, struct str name)
+{
+    waiters_poke_object(((struct program *)arg)->waiters, kind, namespace, name);
+}
+
 #define PATH_MOST 512
 
 /* One collection, in one namespace or (NULL) in all. The prefixes are versions of it, the preferred one first. */
@@ -587,7 +592,7 @@ static int store_init(struct program *p)
 static int k8s_init(struct program *p)
 {
     const struct controller_io io = {p, io_patch, io_get, io_create_event, io_wake_at};
-    const struct flux_watch_io flux_io = {p, flux_list_again, flux_wake_at};
+    const struct flux_watch_io flux_io = {p, flux_list_again, flux_wake_at, flux_suspended};
     char err[K8S_ERROR > CONTROLLER_ERROR ? K8S_ERROR : CONTROLLER_ERROR];
 
     if (p->config.k8s.disabled)

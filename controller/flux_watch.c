@@ -136,11 +136,15 @@ static void note_suspended(struct flux_watch *f, unsigned scope, const struct fl
     size_t i = find(f, facts->kind, facts->namespace, facts->name);
     struct suspended what = {.scope = scope, .listing = f->listings[scope % SCOPES_MOST]};
 
-    if (i < f->n_suspended)
+    bool was_suspended = i < f->n_suspended;
+
+    if (was_suspended)
         forget(f, i);
     if (suspended && asprintf(&what.object, "%.*s/%.*s/%.*s", STR_ARG(facts->kind), STR_ARG(facts->namespace),
                               STR_ARG(facts->name)) > 0)
         remember(f, &what);
+    if (suspended != was_suspended)
+        f->io.suspended(f->io.arg, facts->kind, facts->namespace, facts->name);
 }
 
 /* Those of the scope that no listing but an older one has shown; all of them with `all`. */

@@ -225,6 +225,7 @@ uint64_t say_digest(const struct verdict *v)
         digest = mix(digest, o->message);
         digest = mix(digest, o->revision);
         digest = mix(digest, o->superseded_by);
+        digest = mix(digest, o->suspended ? STR("suspended") : STR_NONE);
     }
     return digest ? digest : 1;
 }

@@ -76,8 +76,7 @@ static void add_other(struct text *t, const struct object_state *s)
     add_time(t, " at ", s->by_ms);
 }
 
-/* Nothing will come of a suspended object. */
-static bool is_suspended(const struct view *v, const struct object_state *s)
+bool object_is_suspended(const struct view *v, const struct object_state *s)
 {
     const struct verdict_facts *facts = v->facts;
 
@@ -102,7 +101,7 @@ static void add_awaited(struct text *t, const struct view *v, const struct objec
         if (v->q->fail_after_ms > 0 && s->fails_at_ms < INT64_MAX)
             add_time(t, " and counts as failed from ", s->fails_at_ms);
     }
-    if (is_suspended(v, s))
+    if (object_is_suspended(v, s))
         text_add(t, STR(", and is suspended"));
 }
 
@@ -167,7 +166,7 @@ static void explain_unseen(struct text *t, const struct view *v, const struct ob
     for (size_t i = 0; i < n && i < SHOWN_OBJECTS; i++) {
         text_add(t, i == 0 ? STR(", awaited from ") : STR(", "));
         add_object(t, &states[i]);
-        if (is_suspended(v, &states[i]))
+        if (object_is_suspended(v, &states[i]))
             text_add(t, STR(" (suspended)"));
     }
     if (n > SHOWN_OBJECTS)

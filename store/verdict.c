@@ -290,7 +290,8 @@ static const struct record *shown_record(const struct object_state *s)
     return s->state == VERDICT_SUPERSEDED ? s->by : s->word;
 }
 
-static struct verdict_object keep_object(struct block *b, char *area, const struct object_state *s)
+static struct verdict_object keep_object(struct block *b, char *area, const struct view *v,
+                                         const struct object_state *s)
 {
     const struct record *r = shown_record(s);
     struct verdict_object o = {.cluster = keep(b, area, s->cluster),
@@ -298,6 +299,7 @@ static struct verdict_object keep_object(struct block *b, char *area, const stru
                                .namespace = keep(b, area, s->namespace),
                                .name = keep(b, area, s->name),
                                .state = s->state,
+                               .suspended = object_is_suspended(v, s),
                                .reported = s->reported,
                                .failing_since_ms = s->fails ? s->failing_since_ms : 0};
 
@@ -327,7 +329,7 @@ static struct verdict *build(const struct gathering *g, const struct judgement *
         return NULL;
     char *area = (char *)b->objects + objects_size;
     for (size_t i = 0; i < g->n; i++)
-        b->objects[i] = keep_object(b, area, &g->states[i]);
+        b->objects[i] = keep_object(b, area, &g->view, &g->states[i]);
     b->v = (struct verdict){.state = j->state,
                             .decider = j->decider ? &b->objects[j->decider - g->states] : NULL,
                             .objects = b->objects,

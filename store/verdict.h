@@ -40,8 +40,9 @@ const char *verdict_state_text(enum verdict_state state);
 struct verdict_object {
     struct str cluster, kind, namespace, name; /* kind, namespace and name empty: the anonymous object */
     enum verdict_state state;
-    bool reported; /* false: asked for in `objects` and never heard of with this revision */
-    uint64_t seq;  /* the record that decided its state (superseded: the other revision's success) or, while
+    bool suspended; /* nothing new will be said of it until somebody resumes it */
+    bool reported;  /* false: asked for in `objects` and never heard of with this revision */
+    uint64_t seq;   /* the record that decided its state (superseded: the other revision's success) or, while
                               waiting, its last word; 0: none */
     struct str reason;        /* of that record */
     struct str message;       /* of that record, at most RECORD_MESSAGE_MAX bytes */

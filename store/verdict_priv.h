@@ -56,6 +56,8 @@ struct object_state object_judge(const struct view *v, const struct view_object 
 
 /* Order of records. */
 bool record_before(const struct record *a, const struct record *b);
+/* Whether the store knows it to be suspended: nothing will come of it. */
+bool object_is_suspended(const struct view *v, const struct object_state *s);
 /* The revision that a record is shown as. */
 struct str record_revision(const struct record *r);
 

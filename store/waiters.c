@@ -13,6 +13,8 @@
 
 #include <stdlib.h>
 
+#include "store/store_priv.h"
+
 #define BUCKETS_FIRST 64
 
 struct subscription {
@@ -165,16 +167,24 @@ static bool subscribe(struct waiter *w, const struct ask_keys *keys)
     return true;
 }
 
+static void mark_all(struct waiters *ws, uint64_t key)
+{
+    for (struct subscription *sub = *bucket_of(ws, key); sub; sub = sub->next)
+        if (sub->key == key)
+            mark(sub->waiter);
+}
+
 static void on_record(void *arg, const struct record *r, struct record_keys keys, bool fresh)
 {
-    struct waiters *ws = arg;
-
     (void)r;
     (void)fresh;
     for (size_t i = 0; i < keys.n; i++)
-        for (struct subscription *sub = *bucket_of(ws, keys.at[i]); sub; sub = sub->next)
-            if (sub->key == keys.at[i])
-                mark(sub->waiter);
+        mark_all(arg, keys.at[i]);
+}
+
+void waiters_poke_object(struct waiters *ws, struct str kind, struct str namespace, struct str name)
+{
+    mark_all(ws, key_of_object(ws->store->seed, kind, namespace, name));
 }
 
 struct waiters *waiters_new(struct store *s)

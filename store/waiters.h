@@ -26,6 +26,8 @@ void waiter_drop(struct waiter *w);
 const struct question *waiter_question(const struct waiter *w);
 /* Marks it to be asked in the next waiters_run: wake_at has come, or the asker wants to know. */
 void waiter_poke(struct waiter *w);
+/* Pokes those whose last answer read what is stored of the object: something else became known of it. */
+void waiters_poke_object(struct waiters *ws, struct str kind, struct str namespace, struct str name);
 /* The answer now, for a look at it; nothing else changes. NULL when out of memory; free with verdict_free. */
 struct verdict *waiter_ask(const struct waiter *w, int64_t now_ms);
 /* From now on failures last received before this count no more (see struct verdict_now). Pokes. */

@@ -177,6 +177,23 @@ def test_a_suspended_object_is_named(flux):
     assert f"Kustomization/flux-system/{name} (suspended)" in message, message
 
 
+def test_a_run_that_waits_learns_that_its_object_is_suspended(flux):
+    fake, server = flux
+    show(fake, "kustomizations", "kustomization/ready.json")
+    name = sample("kustomization/ready.json")["metadata"]["name"]
+    wait_until(lambda: events(server), what="its status is stored")
+    fake.create_customrun("wait", "1" * 40, params=[("objects", f"Kustomization/flux-system/{name}")])
+    fake.wait_condition("customruns", "wait", "Unknown", "Waiting")
+
+    def message():
+        return fake.condition("customruns", "wait")["message"]
+    assert "suspended" not in message()
+    fake.patch("kustomizations", name, {"spec": {"suspend": True}}, namespace="flux-system")
+    wait_until(lambda: "suspended" in message(), deadline=30, what="the message tells it (at most every 10 s)")
+    fake.patch("kustomizations", name, {"spec": {"suspend": False}}, namespace="flux-system")
+    wait_until(lambda: "suspended" not in message(), deadline=30, what="the message tells it is resumed")
+
+
 @pytest.mark.parametrize("revision,part", [
     ("main", f"wait for {SHA}"), (SHA[:6], f"write {SHA[:7]} or more digits"), ("nothing", "no event of revision nothing"),
 ])

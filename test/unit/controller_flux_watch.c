@@ -8,7 +8,7 @@
 static struct fixture *fixture;
 static struct flux_watch *flux;
 static struct reporter reporter;
-static int lists_again, reports;
+static int lists_again, reports, told_suspended;
 static int64_t wake;
 static struct moment now;
 
@@ -30,9 +30,16 @@ static void on_report(void *arg, const struct report *report)
     reports += report->level >= REPORT_WARN;
 }
 
+static void on_suspended(void *arg, struct str kind, struct str namespace, struct str name)
+{
+    (void)arg;
+    told_suspended += str_eq(kind, STR("Kustomization")) && str_eq(namespace, STR("flux-system")) &&
+                      str_eq(name, STR("apps"));
+}
+
 static void watch_begin(void)
 {
-    static const struct flux_watch_io io = {NULL, on_list_again, on_wake_at};
+    static const struct flux_watch_io io = {NULL, on_list_again, on_wake_at, on_suspended};
     reporter = (struct reporter){on_report, NULL};
     flux = flux_watch_new(fixture->store, &io, &reporter);
     CHECK(flux != NULL);
@@ -42,7 +49,7 @@ static void begin(void)
 {
     fixture = fixture_new();
     now = (struct moment){.wall_ms = NOW_MS, .mono_ms = 1000};
-    lists_again = reports = 0;
+    lists_again = reports = told_suspended = 0;
     wake = 0;
     watch_begin();
 }
@@ -259,10 +266,14 @@ static void test_suspended(void)
     show_status(&line, true, false);
     flux_watch_on_synced(flux, 0);
     CHECK(flux_watch_is_suspended(flux, kind, namespace, name));
+    CHECK_INT(told_suspended, 1);
+    show_status(&line, true, false);
+    CHECK_INT(told_suspended, 1); /* nothing new */
     CHECK(!flux_watch_is_suspended(flux, STR("HelmRelease"), namespace, name));
     CHECK(!flux_watch_is_suspended(flux, kind, namespace, STR("app")));
     show_status(&line, false, false);
     CHECK(!flux_watch_is_suspended(flux, kind, namespace, name));
+    CHECK_INT(told_suspended, 2);
     show_status(&line, true, false);
     show_status(&line, true, true);
     CHECK(!flux_watch_is_suspended(flux, kind, namespace, name));
