@@ -37,11 +37,6 @@ bool events_too_crowded(struct events *e, struct http_request *r)
     return true;
 }
 
-void events_refuse(struct events *e, uint64_t id, const char *why)
-{
-    http_reply_error(e->server, id, str_eq(str_of(why), STR("out of memory")) ? 503 : 400, "%s", why);
-}
-
 static void reply_failed(struct events *e, uint64_t id, enum store_status status)
 {
     const char *why = "the store cannot take the event";
@@ -93,7 +88,7 @@ static void on_post(void *arg, struct http_request *r)
     struct flux_event *event = event_from_json(body, err);
     if (!event) {
         REPORT(e->reporter, REPORT_INFO, "event refused", FIELD_TEXT("error", err));
-        events_refuse(e, id, err);
+        http_reply_refused(e->server, id, err);
         return;
     }
     enum store_status status =

@@ -39,9 +39,6 @@ bool events_too_crowded(struct events *e, struct http_request *r);
 /* Appends one byte; false when out of memory. */
 bool json_out_put(struct json_out *out, char c);
 
-/* 400 for what is wrong with the request; 503 where the reason is "out of memory", which is none of the client's. */
-void events_refuse(struct events *e, uint64_t id, const char *why);
-
 /* The handler of GET /events. arg: struct events. */
 void list_serve(void *arg, struct http_request *r);
 void list_free_all(struct events *e);

@@ -231,7 +231,7 @@ void list_serve(void *arg, struct http_request *r)
         return;
     struct filter *filter = http_request_params(r, &params, &n, err) ? new_filter(e, params, n, err) : NULL;
     if (!filter) {
-        events_refuse(e, id, err);
+        http_reply_refused(e->server, id, err);
         return;
     }
     struct list *l = e->n_lists < LIST_MAX_RUNNING ? list_new(e, r, filter) : NULL;

@@ -92,18 +92,9 @@ static void on_get(void *arg, struct http_request *r)
 {
     struct runs *runs = arg;
     uint64_t id = http_request_id(r);
-    const struct http_param *params;
-    size_t n;
-    char err[HTTP_ERROR];
 
-    if (!http_request_params(r, &params, &n, err)) {
-        http_reply_error(runs->server, id, 400, "%s", err);
+    if (!http_without_params(runs->server, r))
         return;
-    }
-    if (n > 0) {
-        http_reply_error(runs->server, id, 400, "this path takes no query parameters");
-        return;
-    }
     struct making *m = runs->n < RUNS_MAX_RUNNING ? making_new(runs, id) : NULL;
     if (!m)
         http_reply_error(runs->server, id, 503, "too many lists are being gathered: try again");

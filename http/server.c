@@ -312,6 +312,11 @@ void http_reply_error(struct http_server *s, uint64_t id, int status, const char
     send_error(s, req, status, n < 0 ? STR("internal error") : str_of(message), NULL);
 }
 
+void http_reply_refused(struct http_server *s, uint64_t id, const char *why)
+{
+    http_reply_error(s, id, strcmp(why, "out of memory") == 0 ? 503 : 400, "%s", why);
+}
+
 bool http_without_params(struct http_server *s, struct http_request *r)
 {
     const struct http_param *params;
@@ -319,7 +324,7 @@ bool http_without_params(struct http_server *s, struct http_request *r)
     size_t n;
 
     if (!http_request_params(r, &params, &n, err))
-        http_reply_error(s, r->id, 400, "%s", err);
+        http_reply_refused(s, r->id, err);
     else if (n > 0)
         http_reply_error(s, r->id, 400, "this path takes no query parameters");
     else

@@ -234,7 +234,7 @@ static struct question *read_question(struct wait *w, struct http_request *r)
     if (http_request_params(r, &params, &n, err))
         q = new_question(params, n, w->now().wall_ms, err);
     if (!q)
-        http_reply_error(w->server, http_request_id(r), 400, "%s", err);
+        http_reply_refused(w->server, http_request_id(r), err);
     return q;
 }
 
