@@ -376,6 +376,9 @@ def black_hole(scene):
     pid = scene.server.process.child.pid
     ports = connections(pid, scene.fake.port)
     assert len(ports) >= 2, ports
+    # A new connection must not be given a port whose packets vanish: neither one of the product's nor one of this test.
+    with open("/proc/sys/net/ipv4/ip_local_reserved_ports", "w", encoding="ascii") as reserved:
+        reserved.write(",".join(map(str, ports)))
     for port in ports:
         for side in ("--sport", "--dport"):
             subprocess.run(["iptables", "-I", "INPUT", "-i", "lo", "-p", "tcp", side, str(port), "-j", "DROP"], check=True)
