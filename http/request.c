@@ -61,17 +61,6 @@ struct str http_request_body(const struct http_request *r)
     return (struct str){len ? (char *)evbuffer_pullup(body, -1) : NULL, len};
 }
 
-static int hex(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 /* Appends the decoded text at *at, which has room for it, and moves *at on. */
 static bool decode(struct str text, char **at, struct str *ret)
 {
@@ -80,9 +69,9 @@ static bool decode(struct str text, char **at, struct str *ret)
     for (size_t i = 0; i < text.len; i++) {
         char c = text.at[i];
         if (c == '%') {
-            if (text.len - i < 3 || hex(text.at[i + 1]) < 0 || hex(text.at[i + 2]) < 0)
+            if (text.len - i < 3 || str_hex_digit(text.at[i + 1]) < 0 || str_hex_digit(text.at[i + 2]) < 0)
                 return false;
-            c = (char)(hex(text.at[i + 1]) * 16 + hex(text.at[i + 2]));
+            c = (char)(str_hex_digit(text.at[i + 1]) * 16 + str_hex_digit(text.at[i + 2]));
             i += 2;
         }
         *(*at)++ = c;

@@ -35,17 +35,6 @@ static const char *skip_utf8(const char *p, const char *end)
     return p + n;
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 static const char *skip_escape(const char *p, const char *end)
 {
     if (end - p < 2)
@@ -55,7 +44,7 @@ static const char *skip_escape(const char *p, const char *end)
     if (end - p < 6)
         return NULL;
     for (int i = 2; i < 6; i++)
-        if (hex_digit(p[i]) < 0)
+        if (str_hex_digit(p[i]) < 0)
             return NULL;
     return p + 6;
 }
@@ -281,7 +270,7 @@ static uint32_t hex4(const char *p)
 {
     uint32_t code = 0;
     for (int i = 0; i < 4; i++)
-        code = code << 4 | (uint32_t)hex_digit(p[i]);
+        code = code << 4 | (uint32_t)str_hex_digit(p[i]);
     return code;
 }
 

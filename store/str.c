@@ -128,6 +128,17 @@ char *str_dup(struct str s)
     return copy;
 }
 
+int str_hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
 bool str_to_u64(struct str s, uint64_t *ret)
 {
     uint64_t n = 0;

@@ -59,6 +59,8 @@ struct str str_split(struct str *rest, char byte);
 struct str str_cut_utf8(struct str s, size_t max);
 /* NUL-terminated copy; the caller frees with free(). NULL when out of memory or when s holds a NUL byte. */
 char *str_dup(struct str s);
+/* 0 to 15, of either case, or -1. */
+int str_hex_digit(char c);
 /* Unsigned decimal of digits only, at most UINT64_MAX. False leaves *ret untouched. */
 bool str_to_u64(struct str s, uint64_t *ret);
 

@@ -195,6 +195,20 @@ static void test_text_clean(void)
     }
 }
 
+static void test_hex_digit(void)
+{
+    static const char digits[] = "0123456789abcdef";
+
+    for (int i = 0; i < 16; i++) {
+        CHECK_INT(str_hex_digit(digits[i]), i);
+        if (i >= 10)
+            CHECK_INT(str_hex_digit((char)(digits[i] - 'a' + 'A')), i);
+    }
+    for (const char *c = "/:@G`g \xff"; *c; c++)
+        CHECK_INT(str_hex_digit(*c), -1);
+    CHECK_INT(str_hex_digit('\0'), -1);
+}
+
 int main(void)
 {
     return harness_run((struct test[]){TEST(test_compare),
@@ -206,5 +220,6 @@ int main(void)
                                        TEST(test_text),
                                        TEST(test_text_format_cut),
                                        TEST(test_text_clean),
+                                       TEST(test_hex_digit),
                                        {0}});
 }
