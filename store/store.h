@@ -15,6 +15,7 @@
 
 #include "store/event.h"
 #include "store/flags.h"
+#include "store/metric.h"
 #include "store/record.h"
 #include "store/report.h"
 
@@ -132,5 +133,8 @@ struct store_stats {
     uint64_t queued_bytes;
 };
 void store_get_stats(const struct store *s, struct store_stats *ret);
+extern const struct metric store_metrics[];
+/* Their numbers. store: a struct store. */
+const void *store_collect(void *store);
 
 #endif
