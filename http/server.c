@@ -30,10 +30,7 @@
 #define HTTP_ACCEPT_PAUSE_MS 100
 #define HTTP_FAR_SECONDS     (1L << 28)
 #define HTTP_LINGER_MS       2000
-#define HTTP_REPORT_MS       1000 /* between two reports of one cause */
-#define HTTP_RESERVED_FDS    256  /* descriptors that are not for connections */
-
-enum http_cause { CAUSE_ACCEPT, CAUSE_FULL, CAUSE_REFUSED, CAUSE_DENIED, CAUSES };
+#define HTTP_RESERVED_FDS    256 /* descriptors that are not for connections */
 
 struct header {
     const char *name;
@@ -60,9 +57,8 @@ struct http_server {
     size_t n_listeners;
     struct routes routes;
     struct auth *auth; /* NULL: none */
-    uint64_t denied;   /* requests, since they were last reported */
     struct pending pending;
-    int64_t reported_ms[CAUSES]; /* 0: never */
+    struct tally tally;
 };
 
 const struct flag http_flags[] = {
@@ -77,16 +73,6 @@ static int64_t mono_ms(void)
 
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-static bool may_report(struct http_server *s, enum http_cause cause)
-{
-    int64_t now_ms = mono_ms() + 1;
-
-    if (s->reported_ms[cause] && now_ms - s->reported_ms[cause] < HTTP_REPORT_MS)
-        return false;
-    s->reported_ms[cause] = now_ms;
-    return true;
 }
 
 /* Arms the event that ends the pause. Without a pause it stays pending, far off: see on_accept_error. */
@@ -159,7 +145,7 @@ static void on_accept_error(struct evconnlistener *listener, void *arg)
     struct http_server *s = search.found;
     if (!s)
         return;
-    if (may_report(s, CAUSE_ACCEPT))
+    if (tally_paused(&s->tally, PAUSE_ERROR, mono_ms()))
         REPORT(s->reporter, REPORT_ERROR, "cannot accept connections",
                FIELD_TEXT("error", evutil_socket_error_to_string(error)),
                FIELD_INT("connections", guard_connections(s->guards)));
@@ -171,7 +157,7 @@ static void on_full(void *arg)
 {
     struct http_server *s = arg;
 
-    if (may_report(s, CAUSE_FULL))
+    if (tally_paused(&s->tally, PAUSE_CONNECTIONS, mono_ms()))
         REPORT(s->reporter, REPORT_WARN, "connection limit reached, accepting no more",
                FIELD_INT("connections", guard_connections(s->guards)));
     update_accepting(s);
@@ -185,13 +171,12 @@ static void on_room(void *arg)
         update_accepting(s);
 }
 
-static void on_refused(void *arg, int status, const char *why)
+static void on_refused(void *arg, enum http_cause cause, const char *why)
 {
     struct http_server *s = arg;
 
-    if (may_report(s, CAUSE_REFUSED))
-        REPORT(s->reporter, REPORT_INFO, "request refused", FIELD_INT("status", status),
-               FIELD_TEXT("error", why));
+    tally_answered(&s->tally, cause_status(cause));
+    tally_refused(&s->tally, cause, cause_status(cause), NULL, str_of(why), mono_ms());
 }
 
 /* A connection ends with a request that is not answered. evhttp frees the request, or has detached it. */
@@ -271,6 +256,7 @@ static void send_reply(struct http_server *s, struct evhttp_request *req, const 
     struct guard *g = guard_of(s->guards, evcon);
     if (g)
         guard_reply_begun(g, evbuffer_get_length(out));
+    tally_answered(&s->tally, status);
     evhttp_send_reply(req, status, reply_reason(status), NULL);
     /* evhttp reads on while it writes, and would end the connection of a client that has closed its own side before the
      * answer is out. It turns reading on again when it is. */
@@ -288,6 +274,13 @@ static void send_error(struct http_server *s, struct evhttp_request *req, int st
     };
 
     send_reply(s, req, &reply, extra);
+}
+
+static void refuse(struct http_server *s, struct evhttp_request *req, enum http_cause cause, int status,
+                   struct str why, const struct header *extra)
+{
+    tally_refused(&s->tally, cause, status, NULL, why, mono_ms());
+    send_error(s, req, status, why, extra);
 }
 
 void http_reply(struct http_server *s, uint64_t id, const struct http_reply *reply)
@@ -309,27 +302,22 @@ void http_reply_error(struct http_server *s, uint64_t id, int status, const char
     va_start(args, format);
     int n = vsnprintf(message, sizeof message, format, args);
     va_end(args);
-    send_error(s, req, status, n < 0 ? STR("internal error") : str_of(message), NULL);
+    refuse(s, req, cause_of_status(status), status, n < 0 ? STR("internal error") : str_of(message), NULL);
+}
+
+void http_reply_cause(struct http_server *s, uint64_t id, enum http_cause cause, const char *why)
+{
+    struct evhttp_request *req = pending_take(&s->pending, id);
+
+    if (strcmp(why, "out of memory") == 0)
+        cause = CAUSE_OVERLOAD;
+    if (req)
+        refuse(s, req, cause, cause_status(cause), str_of(why), NULL);
 }
 
 void http_reply_refused(struct http_server *s, uint64_t id, const char *why)
 {
-    http_reply_error(s, id, strcmp(why, "out of memory") == 0 ? 503 : 400, "%s", why);
-}
-
-bool http_without_params(struct http_server *s, struct http_request *r)
-{
-    const struct http_param *params;
-    char err[HTTP_ERROR];
-    size_t n;
-
-    if (!http_request_params(r, &params, &n, err))
-        http_reply_refused(s, r->id, err);
-    else if (n > 0)
-        http_reply_error(s, r->id, 400, "this path takes no query parameters");
-    else
-        return true;
-    return false;
+    http_reply_cause(s, id, CAUSE_BAD_REQUEST, why);
 }
 
 static void no_route(struct http_server *s, const struct http_request *r)
@@ -340,10 +328,10 @@ static void no_route(struct http_server *s, const struct http_request *r)
     text_init(&allow, buffer, sizeof buffer);
     routes_allowed(&s->routes, r->path, &allow);
     if (allow.len)
-        send_error(s, r->req, 405, STR("this method is not served on this path"),
-                   &(struct header){"Allow", allow.at});
+        refuse(s, r->req, CAUSE_METHOD, 405, STR("this method is not served on this path"),
+               &(struct header){"Allow", allow.at});
     else
-        send_error(s, r->req, 404, STR("there is nothing at this path"), NULL);
+        refuse(s, r->req, CAUSE_NOT_FOUND, 404, STR("there is nothing at this path"), NULL);
 }
 
 /* Whether the request may go on to its handler; if not, it has its answer. That says no more than what is asked for
@@ -361,12 +349,8 @@ static bool let_through(struct http_server *s, const struct route *route, const 
                    http_request_header(r, "Authorization"), is_post ? http_request_body(r) : STR_NONE);
     if (answer == AUTH_GRANTED)
         return true;
-    s->denied++;
-    if (may_report(s, CAUSE_DENIED)) {
-        REPORT(s->reporter, REPORT_WARN, "request denied", FIELD_TEXT("path", route->path),
-               FIELD_TEXT("cause", auth_sentence(answer)), FIELD_INT("requests", s->denied));
-        s->denied = 0;
-    }
+    tally_refused(&s->tally, cause_of_answer(answer), 401, route->path, str_of(auth_sentence(answer)),
+                  mono_ms());
     send_error(s, r->req, 401, STR("unauthorized"), &challenge);
     return false;
 }
@@ -389,7 +373,7 @@ static void on_request(struct evhttp_request *req, void *arg)
     }
     r.id = pending_add(&s->pending, req);
     if (r.id == 0) {
-        send_error(s, req, 503, STR("out of memory"), NULL);
+        refuse(s, req, CAUSE_OVERLOAD, 503, STR("out of memory"), NULL);
         return;
     }
     route->handler(route->arg, &r);
@@ -498,6 +482,7 @@ struct http_server *http_server_new_limits(struct event_base *base, const struct
         return NULL;
     s->base = base;
     s->reporter = reporter;
+    s->tally.reporter = reporter;
     s->max_connections = limits->connections;
     s->is_accepting = true;
     if (!init_http(s, limits))
@@ -555,6 +540,17 @@ struct event_base *http_server_base(const struct http_server *s)
 size_t http_server_connections(const struct http_server *s)
 {
     return guard_connections(s->guards);
+}
+
+const void *http_server_collect(void *server)
+{
+    struct http_server *s = server;
+
+    s->tally.numbers.connections = http_server_connections(s);
+    s->tally.numbers.pending = http_server_pending(s);
+    s->tally.numbers.body_bytes = guard_body_bytes(s->guards);
+    s->tally.numbers.answer_bytes = guard_reply_bytes(s->guards);
+    return &s->tally.numbers;
 }
 
 const char *http_server_address(const struct http_server *s, size_t i)

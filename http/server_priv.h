@@ -23,6 +23,9 @@ void http_request_done(struct http_request *r);
 /* Whether the Accept header names the media type (ranges such as any text do not count: they are no wish). */
 bool http_accepts(const struct http_request *r, const char *type);
 
+/* As http_reply_refused, for a cause that the status alone does not tell. */
+void http_reply_cause(struct http_server *s, uint64_t id, enum http_cause cause, const char *why);
+
 /* Routes: method and path -> handler. route.c. */
 struct route {
     const char *method;
