@@ -9,6 +9,7 @@
 #define FES_CONTROLLER_CONTROLLER_H
 
 #include "store/flags.h"
+#include "store/metric.h"
 #include "store/report.h"
 #include "store/units.h"
 #include "store/waiters.h"
@@ -90,6 +91,9 @@ struct controller_stats {
     uint64_t conflicts;
 };
 void controller_get_stats(const struct controller *c, struct controller_stats *ret);
+extern const struct metric controller_metrics[];
+/* Their numbers. controller: a struct controller. */
+const void *controller_collect(void *controller);
 /* PATCHes in flight or due at once: shutdown waits for them. */
 size_t controller_pending(const struct controller *c);
 
