@@ -16,6 +16,9 @@
 #include "http/auth.h"
 #include "http/events.h"
 #include "http/health.h"
+#include "http/lag.h"
+#include "http/metrics.h"
+#include "http/process.h"
 #include "http/runs.h"
 #include "http/server.h"
 #include "http/wait.h"
@@ -96,6 +99,9 @@ struct program {
     struct health *health;
     struct wait *wait;
     struct runs *runs;
+    struct metrics *metrics;
+    struct lag *lag;
+    struct process *process;
     struct store *store;
     struct waiters *waiters;
     struct k8s_client *k8s;
@@ -482,6 +488,7 @@ static void turn_end(struct program *p)
     if (p->flux)
         flux_watch_tick(p->flux, now);
     store_flush(p->store);
+    lag_turn(p->lag);
 }
 
 static bool drained(const struct program *p)
@@ -558,7 +565,10 @@ static int http_init(struct program *p)
     p->health = health_new(p->server);
     p->wait = wait_new(p->server, p->base, moment_now);
     p->runs = runs_new(p->server, p->base, runs_piece_now, p);
-    if (!p->events || !p->health || !p->wait || !p->runs ||
+    p->metrics = metrics_new(p->server);
+    p->lag = lag_new(p->base);
+    p->process = process_new();
+    if (!p->events || !p->health || !p->wait || !p->runs || !p->metrics || !p->lag || !p->process ||
         !health_add(p->health, "store", true, store_part, p))
         return config_error("out of memory");
     return 0;
@@ -569,6 +579,30 @@ static int http_check(struct program *p)
     char err[HTTP_ERROR];
 
     return http_config_check(&p->config.http, err) ? 0 : config_error(err);
+}
+
+/* What GET /metrics shows, in this order. */
+static bool metrics_init(struct program *p)
+{
+    const struct {
+        const struct metric *table;
+        metric_collect *collect;
+        void *arg; /* NULL: not there */
+    } sources[] = {
+        {process_metrics, process_collect, p->process},
+        {store_metrics, store_collect, p->store},
+        {http_metrics, http_server_collect, p->server},
+        {wait_metrics, wait_collect, p->wait},
+        {lag_metrics, lag_collect, p->lag},
+        {controller_metrics, controller_collect, p->controller},
+        {k8s_metrics, k8s_client_collect, p->k8s},
+        {flux_watch_metrics, flux_watch_collect, p->flux},
+    };
+
+    for (size_t i = 0; i < sizeof sources / sizeof *sources; i++)
+        if (sources[i].arg && !metrics_add(p->metrics, sources[i].table, sources[i].collect, sources[i].arg))
+            return false;
+    return true;
 }
 
 static int store_init(struct program *p)
@@ -629,6 +663,9 @@ static void program_free(struct program *p)
     waiters_free(p->waiters);
     store_close(p->store);
     flux_watch_free(p->flux);
+    metrics_free(p->metrics);
+    lag_free(p->lag);
+    process_free(p->process);
     events_free(p->events);
     health_free(p->health);
     http_server_free(p->server);
@@ -707,6 +744,8 @@ static int serve(struct program *p)
         (void)puts("ok");
         return EXIT_SUCCESS;
     }
+    if (!metrics_init(p))
+        return config_error("out of memory");
     for (size_t i = 0; http_server_address(p->server, i); i++)
         REPORT(&p->reporter, REPORT_INFO, "listening",
                FIELD_TEXT("address", http_server_address(p->server, i)));

@@ -34,5 +34,8 @@ void wait_shutdown(struct wait *w);
 void wait_free(struct wait *w);
 /* Clients that wait now. */
 size_t wait_clients(const struct wait *w);
+extern const struct metric wait_metrics[];
+/* Their numbers. wait: a struct wait. */
+const void *wait_collect(void *wait);
 
 #endif
