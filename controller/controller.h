@@ -91,9 +91,7 @@ struct controller_stats {
     uint64_t conflicts;
 };
 void controller_get_stats(const struct controller *c, struct controller_stats *ret);
-extern const struct metric controller_metrics[];
-/* Their numbers. controller: a struct controller. */
-const void *controller_collect(void *controller);
+struct metric_source controller_metrics(struct controller *c);
 /* PATCHes in flight or due at once: shutdown waits for them. */
 size_t controller_pending(const struct controller *c);
 

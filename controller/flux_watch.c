@@ -253,7 +253,7 @@ void flux_watch_get_stats(const struct flux_watch *f, struct flux_watch_stats *r
 /* --- metrics --- */
 
 #define AT(field) offsetof(struct flux_watch_stats, field)
-const struct metric flux_watch_metrics[] = {
+static const struct metric metrics[] = {
     {.name = "flux_event_store_flux_objects_total",
      .offset = AT(objects),
      .help = "Flux objects that the watches gave, each time."},
@@ -266,8 +266,13 @@ const struct metric flux_watch_metrics[] = {
     {.name = NULL},
 };
 
-const void *flux_watch_collect(void *flux_watch)
+static const void *collect(void *flux_watch)
 {
     struct flux_watch *f = flux_watch;
     return &f->stats;
+}
+
+struct metric_source flux_watch_metrics(struct flux_watch *f)
+{
+    return (struct metric_source){metrics, collect, f};
 }

@@ -70,8 +70,6 @@ struct flux_watch_stats {
     uint64_t lost;      /* appends refused or failed */
 };
 void flux_watch_get_stats(const struct flux_watch *f, struct flux_watch_stats *ret);
-extern const struct metric flux_watch_metrics[];
-/* Their numbers. flux_watch: a struct flux_watch. */
-const void *flux_watch_collect(void *flux_watch);
+struct metric_source flux_watch_metrics(struct flux_watch *f);
 
 #endif

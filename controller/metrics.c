@@ -17,7 +17,7 @@ static const char *const verdicts[RUN_VERDICTS + 1] = {"succeeded", "failed",   
                                                        "cancelled", "rejected", NULL};
 
 #define AT(field) offsetof(struct controller_numbers, field)
-const struct metric controller_metrics[] = {
+static const struct metric metrics[] = {
     {.name = "flux_event_store_runs_waiting",
      .type = METRIC_GAUGE,
      .offset = AT(waiting),
@@ -85,7 +85,7 @@ void measure_acknowledged(struct tracked *t)
     t->decided_wall_ms = 0;
 }
 
-const void *controller_collect(void *controller)
+static const void *collect(void *controller)
 {
     struct controller *c = controller;
 
@@ -94,4 +94,9 @@ const void *controller_collect(void *controller)
     c->numbers.conflicts = c->stats.conflicts;
     c->numbers.malformed = c->stats.malformed;
     return &c->numbers;
+}
+
+struct metric_source controller_metrics(struct controller *c)
+{
+    return (struct metric_source){metrics, collect, c};
 }

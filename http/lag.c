@@ -24,7 +24,7 @@ struct lag {
     struct histogram late_us;
 };
 
-const struct metric lag_metrics[] = {
+static const struct metric metrics[] = {
     {.name = "flux_event_store_loop_lag_seconds",
      .type = METRIC_HISTOGRAM,
      .unit = METRIC_MICROSECONDS,
@@ -91,7 +91,12 @@ void lag_free(struct lag *l)
     free(l);
 }
 
-const void *lag_collect(void *lag)
+static const void *collect(void *lag)
 {
     return lag;
+}
+
+struct metric_source lag_metrics(struct lag *l)
+{
+    return (struct metric_source){metrics, collect, l};
 }

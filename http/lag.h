@@ -21,8 +21,6 @@ void lag_turn(struct lag *l);
 /* Accepts NULL. */
 void lag_free(struct lag *l);
 
-extern const struct metric lag_metrics[];
-/* Their numbers. lag: a struct lag. */
-const void *lag_collect(void *lag);
+struct metric_source lag_metrics(struct lag *l);
 
 #endif

@@ -12,15 +12,9 @@
 
 #define MICROS 1000000
 
-struct source {
-    const struct metric *table;
-    metric_collect *collect;
-    void *arg;
-};
-
 struct metrics {
     struct http_server *server;
-    struct source sources[METRICS_MAX_TABLES];
+    struct metric_source sources[METRICS_MAX_SOURCES];
     size_t n;
 };
 
@@ -115,7 +109,7 @@ char *metrics_text(const struct metrics *m)
     if (!out)
         return NULL;
     for (size_t i = 0; i < m->n; i++) {
-        const struct source *s = &m->sources[i];
+        const struct metric_source *s = &m->sources[i];
         const void *numbers = s->collect(s->arg);
         for (const struct metric *row = s->table; row->name; row++)
             put_family(out, row, numbers);
@@ -144,11 +138,11 @@ static void on_get(void *arg, struct http_request *r)
     free(text);
 }
 
-bool metrics_add(struct metrics *m, const struct metric *table, metric_collect *collect, void *arg)
+bool metrics_add(struct metrics *m, struct metric_source source)
 {
-    if (m->n == METRICS_MAX_TABLES)
+    if (m->n == METRICS_MAX_SOURCES)
         return false;
-    m->sources[m->n++] = (struct source){table, collect, arg};
+    m->sources[m->n++] = source;
     return true;
 }
 

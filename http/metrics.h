@@ -9,15 +9,15 @@
 #include "http/server.h"
 #include "store/metric.h"
 
-#define METRICS_MAX_TABLES 16
+#define METRICS_MAX_SOURCES 16
 
 struct metrics;
 
 /* Registers the route. server: NULL for none. NULL when out of memory. */
 struct metrics *metrics_new(struct http_server *server);
-/* Adds a table; it is printed in the order of addition, with what collect(arg) returns. Table and arg outlive it. False
- * when there are METRICS_MAX_TABLES. */
-bool metrics_add(struct metrics *m, const struct metric *table, metric_collect *collect, void *arg);
+/* Adds a table, which is printed after those that were added before; what it points to outlives m. False when there are
+ * METRICS_MAX_SOURCES. */
+bool metrics_add(struct metrics *m, struct metric_source source);
 /* The whole text; the caller frees with free(). NULL when out of memory. */
 char *metrics_text(const struct metrics *m);
 /* Accepts NULL. */

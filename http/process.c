@@ -35,7 +35,7 @@ struct process {
 static const char *const versions[] = {FES_VERSION, NULL};
 
 #define AT(field) offsetof(struct numbers, field)
-const struct metric process_metrics[] = {
+static const struct metric metrics[] = {
     {.name = "flux_event_store_build_info",
      .type = METRIC_GAUGE,
      .offset = AT(one),
@@ -146,7 +146,7 @@ static uint64_t open_fds(DIR *fds)
     return n;
 }
 
-const void *process_collect(void *process)
+static const void *collect(void *process)
 {
     struct process *p = process;
     struct numbers *n = &p->numbers;
@@ -166,4 +166,9 @@ const void *process_collect(void *process)
     (void)getrlimit(RLIMIT_NOFILE, &limit);
     n->max_fds = limit.rlim_cur;
     return n;
+}
+
+struct metric_source process_metrics(struct process *p)
+{
+    return (struct metric_source){metrics, collect, p};
 }

@@ -14,8 +14,6 @@ struct process *process_new(void);
 /* Accepts NULL. */
 void process_free(struct process *p);
 
-extern const struct metric process_metrics[];
-/* Their numbers. process: a struct process. */
-const void *process_collect(void *process);
+struct metric_source process_metrics(struct process *p);
 
 #endif

@@ -542,7 +542,7 @@ size_t http_server_connections(const struct http_server *s)
     return guard_connections(s->guards);
 }
 
-const void *http_server_collect(void *server)
+static const void *collect(void *server)
 {
     struct http_server *s = server;
 
@@ -551,6 +551,11 @@ const void *http_server_collect(void *server)
     s->tally.numbers.body_bytes = guard_body_bytes(s->guards);
     s->tally.numbers.answer_bytes = guard_reply_bytes(s->guards);
     return &s->tally.numbers;
+}
+
+struct metric_source http_server_metrics(struct http_server *s)
+{
+    return (struct metric_source){tally_metrics, collect, s};
 }
 
 const char *http_server_address(const struct http_server *s, size_t i)

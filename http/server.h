@@ -53,9 +53,7 @@ void http_server_set_queued(struct http_server *s, uint64_t bytes);
 uint64_t http_server_answer_bytes(const struct http_server *s);
 /* Requests accepted and not yet answered completely. */
 size_t http_server_pending(const struct http_server *s);
-extern const struct metric http_metrics[];
-/* Their numbers. server: a struct http_server. */
-const void *http_server_collect(void *server);
+struct metric_source http_server_metrics(struct http_server *s);
 /* Ends what is left and frees; answers given afterwards are the caller's mistake, so close the store, which completes
  * appends, first. Accepts NULL. */
 void http_server_free(struct http_server *s);

@@ -44,7 +44,7 @@ static const char *const pause_labels[] = {
     [PAUSE_CONNECTIONS] = "connections", [PAUSE_ERROR] = "error", [N_PAUSES] = NULL};
 
 #define AT(field) offsetof(struct http_numbers, field)
-const struct metric http_metrics[] = {
+const struct metric tally_metrics[] = {
     {.name = "flux_event_store_http_requests_total",
      .offset = AT(requests),
      .help = "Requests answered, by status.",

@@ -81,6 +81,9 @@ struct tally {
     struct http_numbers numbers;
 };
 
+/* Of struct http_numbers. */
+extern const struct metric tally_metrics[];
+
 /* now_ms: on a clock that only goes forward. */
 
 void tally_answered(struct tally *t, int status);

@@ -334,17 +334,22 @@ size_t wait_clients(const struct wait *w)
     return w->heap.n;
 }
 
-const struct metric wait_metrics[] = {
+static const struct metric metrics[] = {
     {.name = "flux_event_store_wait_clients",
      .type = METRIC_GAUGE,
      .help = "Clients of GET /wait that wait for an answer."},
     {.name = NULL},
 };
 
-const void *wait_collect(void *wait)
+static const void *collect(void *wait)
 {
     struct wait *w = wait;
 
     w->n_measured = wait_clients(w);
     return &w->n_measured;
+}
+
+struct metric_source wait_metrics(struct wait *w)
+{
+    return (struct metric_source){metrics, collect, w};
 }

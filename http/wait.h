@@ -34,8 +34,6 @@ void wait_shutdown(struct wait *w);
 void wait_free(struct wait *w);
 /* Clients that wait now. */
 size_t wait_clients(const struct wait *w);
-extern const struct metric wait_metrics[];
-/* Their numbers. wait: a struct wait. */
-const void *wait_collect(void *wait);
+struct metric_source wait_metrics(struct wait *w);
 
 #endif

@@ -453,7 +453,7 @@ void k8s_client_unsee(struct k8s_client *c, struct k8s_seen *seen)
         TAILQ_REMOVE(&c->seens, seen, entry);
 }
 
-const void *k8s_client_collect(void *client)
+static const void *collect(void *client)
 {
     struct k8s_client *c = client;
     const char *why;
@@ -463,4 +463,9 @@ const void *k8s_client_collect(void *client)
     c->numbers.connects = c->connector.connects;
     k8s_numbers_watches(&c->numbers, &c->seens, k8s_now_ms());
     return &c->numbers;
+}
+
+struct metric_source k8s_client_metrics(struct k8s_client *c)
+{
+    return (struct metric_source){k8s_metrics, collect, c};
 }

@@ -77,8 +77,6 @@ struct k8s_stats {
     uint64_t connects;
 };
 void k8s_client_get_stats(const struct k8s_client *c, struct k8s_stats *ret);
-extern const struct metric k8s_metrics[];
-/* Their numbers. client: a struct k8s_client. */
-const void *k8s_client_collect(void *client);
+struct metric_source k8s_client_metrics(struct k8s_client *c);
 
 #endif

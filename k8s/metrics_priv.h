@@ -43,6 +43,9 @@ struct k8s_numbers {
     uint64_t age_us[K8S_RESOURCES];
 };
 
+/* Of struct k8s_numbers. */
+extern const struct metric k8s_metrics[];
+
 /* status 0: no answer. */
 void k8s_numbers_count(struct k8s_numbers *n, enum k8s_count verb, int status);
 /* Sums up the watches by resource. */

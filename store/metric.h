@@ -1,7 +1,7 @@
 /* Metrics as tables, as Prometheus knows them: https://prometheus.io/docs/concepts/metric_types/.
  *
- * Each folder exports tables of what it measures, and a function that brings the numbers up to date; main.c joins them,
- * and http/metrics.c prints them. A table's rows point into one struct of numbers, as a flag table's do. Counting is an
+ * Each part gives a table of what it measures and a function that brings the numbers up to date; main.c joins them, and
+ * http/metrics.c prints them. A table's rows point into one struct of numbers, as a flag table's do. Counting is an
  * increment: only the loop touches the numbers, and what the writer thread measures comes back with the batch.
  *
  * Numbers are whole: times are kept in microseconds and printed in seconds. No label ever holds an object, a namespace
@@ -47,8 +47,11 @@ struct histogram {
 };
 void histogram_add(struct histogram *h, const uint64_t *bounds, uint64_t value);
 
-/* What goes with a table: brings the numbers up to date and returns them, borrowed until the loop turns. arg is
- * whose numbers they are. */
-typedef const void *metric_collect(void *arg);
+/* A table with its numbers. */
+struct metric_source {
+    const struct metric *table;
+    const void *(*collect)(void *arg); /* brings the numbers up to date; borrowed until the loop turns */
+    void *arg;
+};
 
 #endif

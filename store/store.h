@@ -133,8 +133,6 @@ struct store_stats {
     uint64_t queued_bytes;
 };
 void store_get_stats(const struct store *s, struct store_stats *ret);
-extern const struct metric store_metrics[];
-/* Their numbers. store: a struct store. */
-const void *store_collect(void *store);
+struct metric_source store_metrics(struct store *s);
 
 #endif

@@ -21,7 +21,7 @@ static const char *const deletions[] = {
     [DELETED_AGE] = "age", [DELETED_SIZE] = "size", [DELETED_CAUSES] = NULL};
 
 #define AT(field) offsetof(struct store_numbers, field)
-const struct metric store_metrics[] = {
+static const struct metric metrics[] = {
     {.name = "flux_event_store_events_received_total",
      .offset = AT(received),
      .help = "Events accepted to be stored, by the way they came.",
@@ -93,7 +93,7 @@ void store_count_commit(struct store *s, uint64_t us, size_t n)
         histogram_add(&s->numbers.commit_events, commit_events_bounds, n);
 }
 
-const void *store_collect(void *store)
+static const void *collect(void *store)
 {
     struct store *s = store;
     struct store_numbers *n = &s->numbers;
@@ -109,4 +109,9 @@ const void *store_collect(void *store)
     n->queued_bytes = stats.queued_bytes;
     n->ready = !s->full && !s->dead;
     return n;
+}
+
+struct metric_source store_metrics(struct store *s)
+{
+    return (struct metric_source){metrics, collect, s};
 }
