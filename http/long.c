@@ -23,6 +23,8 @@
 
 /* What the kernel may hold for a client beside what the caller does; by itself it would take megabytes. */
 #define LONG_SOCKET_BYTES (256 << 10)
+/* Given to the kernel in one call; 16 KiB by default. */
+#define LONG_WRITE_BYTES ((size_t)64 << 10)
 
 struct long_answer {
     struct http_server *server;
@@ -69,6 +71,7 @@ static void send_head(struct long_answer *a, struct evhttp_request *req, const s
     evhttp_send_reply_start(req, 200, reply_reason(200));
     a->framed = evhttp_find_header(out, "Transfer-Encoding") != NULL;
     (void)bufferevent_set_timeouts(bev, NULL, NULL);
+    (void)bufferevent_set_max_single_write(bev, LONG_WRITE_BYTES);
     (void)setsockopt(bufferevent_getfd(bev), SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
 }
 
