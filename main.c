@@ -462,6 +462,7 @@ static void on_reload_signal(evutil_socket_t number, short what, void *arg)
     (void)what;
 
     auth_reload(p->auth, clock_ms(CLOCK_MONOTONIC));
+    http_server_reload(p->server);
     if (p->k8s)
         k8s_client_reload(p->k8s);
     REPORT(&p->reporter, REPORT_INFO, "files read again", FIELD_TEXT("signal", "SIGHUP"));
@@ -568,7 +569,7 @@ static int http_check(struct program *p)
 {
     char err[HTTP_ERROR];
 
-    return http_config_check(&p->config.http, err) ? 0 : config_error(err);
+    return http_config_check(&p->config.http, &p->reporter, err) ? 0 : config_error(err);
 }
 
 static int store_init(struct program *p)
@@ -709,7 +710,8 @@ static int serve(struct program *p)
     }
     for (size_t i = 0; http_server_address(p->server, i); i++)
         REPORT(&p->reporter, REPORT_INFO, "listening",
-               FIELD_TEXT("address", http_server_address(p->server, i)));
+               FIELD_TEXT("address", http_server_address(p->server, i)),
+               FIELD_TEXT("serves", http_server_protocol(p->server, i)));
     struct store_stats stats;
     store_get_stats(p->store, &stats);
     REPORT(&p->reporter, REPORT_INFO, "started", FIELD_TEXT("version", FES_VERSION),
