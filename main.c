@@ -261,6 +261,7 @@ static void on_reload_signal(evutil_socket_t number, short what, void *arg)
     (void)what;
 
     auth_reload(p->auth, clock_ms(CLOCK_MONOTONIC));
+    http_server_reload(p->server);
     if (p->cluster)
         cluster_reload(p->cluster);
     REPORT(&p->reporter, REPORT_INFO, "files read again", FIELD_TEXT("signal", "SIGHUP"));
@@ -369,7 +370,7 @@ static int http_check(struct program *p)
 {
     char err[HTTP_ERROR];
 
-    return http_config_check(&p->config.http, err) ? 0 : config_error(err);
+    return http_config_check(&p->config.http, &p->reporter, err) ? 0 : config_error(err);
 }
 
 /* What GET /metrics shows, in this order. */
@@ -523,7 +524,8 @@ static int serve(struct program *p)
         return config_error("out of memory");
     for (size_t i = 0; http_server_address(p->server, i); i++)
         REPORT(&p->reporter, REPORT_INFO, "listening",
-               FIELD_TEXT("address", http_server_address(p->server, i)));
+               FIELD_TEXT("address", http_server_address(p->server, i)),
+               FIELD_TEXT("serves", http_server_protocol(p->server, i)));
     struct store_stats stats;
     store_get_stats(p->store, &stats);
     REPORT(&p->reporter, REPORT_INFO, "started", FIELD_TEXT("version", FES_VERSION),
