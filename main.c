@@ -21,6 +21,7 @@
 #include "http/wait.h"
 #include "k8s/client.h"
 #include "k8s/watch.h"
+#include "store/sandbox.h"
 #include "store/store.h"
 #include "store/transfer.h"
 #include "store/waiters.h"
@@ -28,6 +29,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <jansson.h>
+#include <openssl/ssl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,6 +52,7 @@ struct main_config {
     const char *log_level;
     const char *log_format;
     bool check;
+    bool no_sandbox;
     bool help;
     bool version;
 };
@@ -60,6 +63,8 @@ static const struct flag main_flags[] = {
     {"--log-format", "FORMAT", FLAG_STRING, offsetof(struct main_config, log_format), "json", "json or text"},
     {"--check", NULL, FLAG_BOOL, offsetof(struct main_config, check), NULL,
      "check flags, files and data directory, then exit"},
+    {"--no-sandbox", NULL, FLAG_BOOL, offsetof(struct main_config, no_sandbox), NULL,
+     "keep the rights given up after the start (files, ports, core dumps): for debuggers"},
     {"--help", NULL, FLAG_BOOL, offsetof(struct main_config, help), NULL, "show this help"},
     {"--version", NULL, FLAG_BOOL, offsetof(struct main_config, version), NULL, "show the version"},
     {0},
@@ -88,6 +93,8 @@ struct watch {
 
 struct program {
     struct config config;
+    const struct flag_section *sections; /* of config */
+    size_t n_sections;
     struct reporter reporter;
     struct event_base *base;
     struct auth *auth;
@@ -571,10 +578,28 @@ static int http_check(struct program *p)
     return http_config_check(&p->config.http, err) ? 0 : config_error(err);
 }
 
+/* The last moment at which the process has one thread, and everything but the API server's files is open. */
+static void confine(void *arg)
+{
+    struct program *p = arg;
+    struct sandbox sandbox;
+
+    (void)OPENSSL_init_ssl(0, NULL); /* reads its configuration file, which is closed from here on */
+    sandbox_begin(&sandbox);
+    sandbox_write_beneath(&sandbox, p->config.store.dir);
+    flags_each_file(p->sections, p->n_sections, sandbox_read_beside, &sandbox);
+    k8s_confine(&p->config.k8s, &sandbox);
+    sandbox_enter(&sandbox, &p->reporter);
+}
+
 static int store_init(struct program *p)
 {
     char err[STORE_ERROR];
 
+    if (!p->config.main.check && !p->config.main.no_sandbox) {
+        p->config.store.before_writer = confine;
+        p->config.store.before_writer_arg = p;
+    }
     p->store = store_open(&p->config.store, &p->reporter, err);
     if (!p->store)
         return config_error(err);
@@ -772,6 +797,8 @@ int main(int argc, char *argv[])
     if (!logger_init(&logger, &config->main))
         return EXIT_CONFIG;
     program.reporter = (struct reporter){on_report, &logger};
+    program.sections = sections;
+    program.n_sections = n_sections;
     if (offline)
         return transfer_run(words[0], words[1], &config->store, &program.reporter, err) ? EXIT_SUCCESS
                                                                                         : config_error(err);
