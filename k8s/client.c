@@ -20,6 +20,7 @@
 #include <event2/dns.h>
 #include <event2/event.h>
 #include <malloc.h>
+#include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/queue.h>
@@ -97,6 +98,7 @@ void k8s_confine(const struct k8s_config *config, struct sandbox *sandbox)
     if (config->api ? !k8s_url_parse(str_of(config->api), &url)
                     : !pod.host || !pod.port || !k8s_url_make(pod.host, pod.port, &url))
         return;
+    (void)OPENSSL_init_ssl(0, NULL); /* now: its configuration file is out of reach later */
     if (!config->api)
         sandbox_read(sandbox, pod.files);
     for (size_t i = 0; i < 2; i++)

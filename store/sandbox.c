@@ -195,7 +195,19 @@ void sandbox_connect(struct sandbox *s, uint16_t port)
         failed(s);
 }
 
-static void report(const struct sandbox *s, const struct reporter *reporter)
+void sandbox_enter(struct sandbox *s)
+{
+    /* Landlock asks for the first, so that a set-user-id program cannot be confused by a sandbox. */
+    (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    if (!s->error && syscall(SYS_landlock_restrict_self, s->ruleset, 0) < 0)
+        failed(s);
+    if (s->ruleset >= 0)
+        (void)close(s->ruleset);
+    s->ruleset = -1;
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
+
+void sandbox_report(const struct sandbox *s, const struct reporter *reporter)
 {
     char tcp[64];
 
@@ -212,17 +224,4 @@ static void report(const struct sandbox *s, const struct reporter *reporter)
         (void)snprintf(tcp, sizeof tcp, "connects nowhere");
     REPORT(reporter, REPORT_INFO, "confined to the data directory and the files of the flags",
            FIELD_INT("landlock", s->abi), FIELD_TEXT("tcp", tcp));
-}
-
-void sandbox_enter(struct sandbox *s, const struct reporter *reporter)
-{
-    /* Landlock asks for the first, so that a set-user-id program cannot be confused by a sandbox. */
-    (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    if (!s->error && syscall(SYS_landlock_restrict_self, s->ruleset, 0) < 0)
-        failed(s);
-    if (s->ruleset >= 0)
-        (void)close(s->ruleset);
-    s->ruleset = -1;
-    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-    report(s, reporter);
 }

@@ -4,7 +4,7 @@
  * read, the process gives up what it will not need: new privileges, core dumps and debuggers of the same user (memory
  * holds keys), every file but those named here, and TCP but to the ports named here. None of it can be taken back.
  *
- *   begin -> read, write, connect: what stays allowed -> enter
+ *   begin -> read, write, connect: what stays allowed -> enter -> report
  *
  * A rule belongs to the file or folder that the path names at that moment. Threads inherit: enter before making one.
  */
@@ -34,8 +34,9 @@ void sandbox_read_beside(void *sandbox, const char *file);
 /* TCP connections to this port, of any host. */
 void sandbox_connect(struct sandbox *s, uint16_t port);
 
-/* Gives the rest up, and reports it in one line: info, or a warning that says what the kernel lacks. Never fails: a
- * service on an old kernel is better than none. Ends s. */
-void sandbox_enter(struct sandbox *s, const struct reporter *reporter);
+/* Gives the rest up. Never fails: a service on an old kernel is better than none. Once; no rule can be added then. */
+void sandbox_enter(struct sandbox *s);
+/* What came of it, in one line: info, or a warning that says what the kernel lacks. */
+void sandbox_report(const struct sandbox *s, const struct reporter *reporter);
 
 #endif

@@ -93,7 +93,8 @@ static void enter(uint16_t port)
     sandbox_read(&s, path("absent"));
     if (port)
         sandbox_connect(&s, port);
-    sandbox_enter(&s, &reporter);
+    sandbox_enter(&s);
+    sandbox_report(&s, &reporter);
 }
 
 /* The exit code of a child that does this: 0, or the number of the line that saw something else. */
