@@ -76,3 +76,14 @@ void routes_allowed(const struct routes *routes, struct str path, struct text *a
         text_addf(allow, "%s%s", allow->len ? ", " : "", methods[method_of(route)].allow);
     }
 }
+
+void routes_paths(const struct routes *routes, struct text *paths)
+{
+    for (size_t i = 0; i < routes->n; i++) {
+        size_t before = 0;
+        while (before < i && strcmp(routes->at[before].path, routes->at[i].path) != 0)
+            before++;
+        if (before == i)
+            text_addf(paths, "%s%s", i > 0 ? ", " : "", routes->at[i].path);
+    }
+}
