@@ -77,13 +77,18 @@ void routes_allowed(const struct routes *routes, struct str path, struct text *a
     }
 }
 
-void routes_paths(const struct routes *routes, struct text *paths)
+struct str routes_none(const struct routes *routes, char out[static ROUTES_NONE])
 {
+    struct text text;
+
+    text_init(&text, out, ROUTES_NONE);
+    text_add(&text, STR("there is nothing at this path: served are "));
     for (size_t i = 0; i < routes->n; i++) {
         size_t before = 0;
         while (before < i && strcmp(routes->at[before].path, routes->at[i].path) != 0)
             before++;
         if (before == i)
-            text_addf(paths, "%s%s", i > 0 ? ", " : "", routes->at[i].path);
+            text_addf(&text, "%s%s", i > 0 ? ", " : "", routes->at[i].path);
     }
+    return text_str(&text);
 }

@@ -334,19 +334,16 @@ bool http_without_params(struct http_server *s, struct http_request *r)
 
 static void no_route(struct http_server *s, const struct http_request *r)
 {
-    char buffer[512];
-    struct text text;
+    char buffer[128];
+    struct text allow;
 
-    text_init(&text, buffer, sizeof buffer);
-    routes_allowed(&s->routes, r->path, &text);
-    if (text.len) {
+    text_init(&allow, buffer, sizeof buffer);
+    routes_allowed(&s->routes, r->path, &allow);
+    if (allow.len)
         send_error(s, r->req, 405, STR("this method is not served on this path"),
-                   &(struct header){"Allow", text.at});
-        return;
-    }
-    text_add(&text, STR("there is nothing at this path: served are "));
-    routes_paths(&s->routes, &text);
-    send_error(s, r->req, 404, text_str(&text), NULL);
+                   &(struct header){"Allow", allow.at});
+    else
+        send_error(s, r->req, 404, routes_none(&s->routes, (char[ROUTES_NONE]){0}), NULL);
 }
 
 /* Whether the request may go on to its handler; if not, it has its answer. That says no more than what is asked for

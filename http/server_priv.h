@@ -41,8 +41,9 @@ bool routes_add(struct routes *routes, const struct route *route);
 const struct route *routes_find(const struct routes *routes, struct http_request *r);
 /* The methods of a path, for Allow; nothing when the path is unknown. */
 void routes_allowed(const struct routes *routes, struct str path, struct text *allow);
-/* Every path, once, for who asked for another one. */
-void routes_paths(const struct routes *routes, struct text *paths);
+#define ROUTES_NONE 512
+/* For who asked for another path: a sentence with all of them. */
+struct str routes_none(const struct routes *routes, char out[static ROUTES_NONE]);
 
 /* A listening, non-blocking socket for "host:port", or -1 with one line in err. listen.c. */
 int listen_on(const char *address, char err[static HTTP_ERROR]);
