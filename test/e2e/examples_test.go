@@ -118,6 +118,47 @@ func dryRun(o object, namespace string) error {
 	return cluster.admin.apply(o, namespace, "&dryRun=All")
 }
 
+// What helm is told in README.md renders, and the API server takes it. docker and the rest of the block are left out.
+func TestReadmeInstallsWithHelm(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join(rootFolder, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile("(?ms)^```shell\n([^`]*^helm [^`]*)```$").FindSubmatch(data)
+	if block == nil {
+		t.Fatal("README.md installs nothing with helm")
+	}
+	const shims = `docker() { :; }
+helm() { [ "$1 $2" = "upgrade --install" ] && shift 2 && "$HELM" template "$@"; }
+`
+	cmd := exec.Command("bash", "-euc", shims+string(block[1]))
+	cmd.Dir = rootFolder
+	cmd.Env = append(os.Environ(), "HELM="+filepath.Join(cluster.components["helm"], "helm"))
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s\n%v", block[1], err)
+	}
+	objects, err := decodeYAML(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[string]int{}
+	for _, o := range objects {
+		kinds[text(o, "kind")]++
+		if namespace := text(o, "metadata", "namespace"); namespace != "" {
+			if err := cluster.ensureNamespace(namespace); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := cluster.admin.apply(o, releaseNamespace, "&dryRun=All"); err != nil {
+			t.Error(err)
+		}
+	}
+	if kinds["Deployment"] != 1 || kinds["Alert"] != 1 || !strings.Contains(string(out), "namespace: \"apps\"") {
+		t.Errorf("rendered: %v", kinds)
+	}
+}
+
 // The CustomRun and the Run of the examples end as they should.
 func TestExampleRunsEnd(t *testing.T) {
 	p := startProduct(t)
