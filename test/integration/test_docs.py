@@ -260,3 +260,35 @@ def test_flags():
     assert {(path, flag) for path, flag in named if flag not in known | FLAGS_OF_OTHERS} == set()
     operations = {flag for path, flag in named if path == "docs/operations.md"}
     assert known - operations == set(), "flags that docs/operations.md leaves out"
+
+
+# Where a bound is in the code, the row of docs/api.md or docs/runs.md that tells it, and what a unit of the code is there.
+BOUNDS = [
+    ("http/server.h", "HTTP_MAX_HEAD", "docs/api.md", "request line and headers", "{} KiB", 1 << 10),
+    ("http/server.h", "HTTP_MAX_BODY", "docs/api.md", "a body", "{} MiB", 1 << 20),
+    ("http/server.h", "HTTP_MAX_BODIES", "docs/api.md", "bodies that", "{} MiB", 1 << 20),
+    ("http/server.h", "HTTP_MAX_ANSWERS", "docs/api.md", "answers of", "{} MiB", 1 << 20),
+    ("http/server.h", "HTTP_MAX_CONNECTIONS", "docs/api.md", "connections", "{},", 1),
+    ("http/server.h", "HTTP_MAX_IDLE", "docs/api.md", "idle connections", "{}", 1),
+    ("http/server.h", "HTTP_IDLE_SECONDS", "docs/api.md", "an idle connection", "{} s", 1),
+    ("http/server.h", "HTTP_HEAD_SECONDS", "docs/api.md", "a head, a body", "{} s,", 1),
+    ("http/server.h", "HTTP_BODY_SECONDS", "docs/api.md", "a head, a body", " {} s:", 1),
+    ("http/server.h", "HTTP_RETRY_AFTER", "docs/api.md", "`503`", "`Retry-After: {}`", 1),
+    ("http/wait.h", "WAIT_MAX_CLIENTS", "docs/api.md", "clients of `/wait`", "{}", 1),
+    ("http/events_priv.h", "LIST_MAX_RUNNING", "docs/api.md", "lists being gathered", "{} (`/events`)", 1),
+    ("http/runs.h", "RUNS_MAX_RUNNING", "docs/api.md", "lists being gathered", "{} (`/runs`)", 1),
+    ("http/auth.h", "AUTH_MAX_KEYS", "docs/api.md", "`--hmac-key-file`", "up to {}:", 1),
+    ("store/filter.h", "FILTER_LIMIT_MAX", "docs/api.md", "`limit`", "1 to {}.", 1),
+    ("store/filter.h", "FILTER_LIMIT", "docs/api.md", "`limit`", "| {} |", 1),
+    ("store/question.h", "QUESTION_MAX_OBJECTS", "docs/runs.md", "`objects`", "at most {},", 1),
+    ("store/question.h", "QUESTION_MAX_EXPECT", "docs/runs.md", "`expect`", "1 to {};", 1),
+]
+
+
+@pytest.mark.parametrize("source, name, path, row, text, unit", BOUNDS)
+def test_bounds(source, name, path, row, text, unit):
+    value = re.search(r"#define " + name + r"\s+(.*?)(?: +/\*.*)?$", text_of(source), re.M).group(1)
+    number = eval(re.sub(r"(\d)u\b|UINT64_C\((\d+)\)|INT64_C\((\d+)\)", r"\1\2\3", value)) // unit  # an expression of C
+    rows = [line for line in text_of(path).splitlines() if line.startswith(f"| {row}")]
+    wanted = {text.format(f"{number:,}"), text.format(number)}
+    assert any(want in line for line in rows for want in wanted), (rows, wanted)
