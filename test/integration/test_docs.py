@@ -229,6 +229,31 @@ def test_results():
     assert flat(table("docs/runs.md", "## Results")) == re.findall(r"\bX\((\w+),", listed)
 
 
+MATCHES = {SHA: "ac", "5394cb7": "a", "sha1:5394cb7": "a", "main@sha1:" + SHA: "ac", "main/" + SHA: "ac",
+           "sha256:6f132a51cacdd080a2efc97cdc20b1807c025b6464c58a530f3803373d5f12cf": "bd", "sha256:6f132a5": "bd",
+           "latest@sha256:6f132a51cacdd080a2efc97cdc20b1807c025b6464c58a530f3803373d5f12cf": "bd",
+           "6.5.1": "b", "6.5.1+6f132a51cacd": "b"}
+
+
+def test_revisions(make_server):
+    """The forms of docs/runs.md, each with the objects that report it."""
+    server = make_server()
+    for name, metadata in (("a", {"revision": "main@sha1:" + SHA}), ("e", {"revision": "dev@sha1:" + "e" * 40}),
+                           ("b", {"revision": "6.5.1+6f132a51cacd", "oci-digest": max(MATCHES, key=len).split("@")[1]}),
+                           ("c", {"revision": "6.5.0+5394cb7f4833.3"}), ("d", {"revision": max(MATCHES, key=len)})):
+        said = {**event(SHA), "metadata": metadata}
+        said["involvedObject"]["name"] = name
+        if name in "bc":
+            said["involvedObject"]["kind"], said["reason"] = "HelmRelease", "UpgradeSucceeded"
+        assert server.post(said).status == 200
+    assert flat(table("docs/runs.md", "## Revisions")) == list(MATCHES)
+    for revision, names in MATCHES.items():
+        verdict = server.get("/verdict?revision=" + revision).json()
+        assert sorted(o["name"] for o in verdict["objects"]) == list(names), revision
+    for revision in ("main", "5394cb", "6f132a5", "6.5.1+ffffffffffff", "dev@sha1:" + "d" * 40):
+        assert server.get("/verdict?revision=" + revision).json()["objects"] == [], revision
+
+
 # ---- what a document names exists ----
 
 def anchors(path):
