@@ -21,6 +21,7 @@
 #include "http/gone_priv.h"
 #include "http/head_priv.h"
 #include "http/reply_priv.h"
+#include "http/room_priv.h"
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -44,6 +45,7 @@ enum guard_phase {
 enum guard_deadline { DEADLINE_NONE, DEADLINE_HEAD, DEADLINE_BODY, DEADLINE_LINGER };
 
 struct guard {
+    struct room_item place; /* first: what room.c ends is the guard */
     struct guard_set *set;
     struct bufferevent *bev; /* evhttp's; a reference is held until `evcon` is known */
     struct evhttp_connection *evcon;
@@ -58,13 +60,11 @@ struct guard {
     unsigned framed;
     bool replying;
     size_t reply_bytes; /* its share of set->reply_bytes */
-    bool is_idle;
-    struct gone *gone; /* NULL: nobody wants to know */
+    struct gone *gone;  /* NULL: nobody wants to know */
     struct guard_watch watch;
     int status; /* of the refusal */
     const char *why;
     TAILQ_ENTRY(guard) link;
-    TAILQ_ENTRY(guard) idle_link;
 };
 TAILQ_HEAD(guard_list, guard);
 
@@ -73,13 +73,10 @@ struct guard_set {
     struct guard_limits limits;
     struct guard_hooks hooks;
     struct guard_list all;
-    struct guard_list idle; /* the longest idle first */
-    struct guard *spare;    /* made ahead: evhttp must never be left without a guarded bufferevent */
-    struct event *trim;     /* closes idle connections beyond the limit, outside of evhttp's calls */
+    struct room room;
+    struct guard *spare; /* made ahead: evhttp must never be left without a guarded bufferevent */
     struct guard **by_fd;
     size_t by_fd_len;
-    size_t n;
-    size_t n_idle;
     size_t n_replying;
     uint64_t reply_bytes; /* of replies that were begun and are not yet written out */
     uint64_t bodies;
@@ -108,6 +105,11 @@ static void arm(struct guard *g)
     if (want == g->deadline)
         return;
     g->deadline = want;
+    room_put(&g->set->room, &g->place,
+             want == DEADLINE_HEAD     ? ROOM_HEAD
+             : want == DEADLINE_BODY   ? ROOM_BODY
+             : want == DEADLINE_LINGER ? ROOM_REFUSED
+                                       : ROOM_KEPT);
     if (want == DEADLINE_NONE) {
         (void)event_del(g->turn);
         return;
@@ -124,23 +126,6 @@ static void set_high(struct guard *g, size_t high)
         return;
     g->high = high;
     bufferevent_setwatermark(g->bev, EV_READ, 0, high);
-}
-
-static void idle_remove(struct guard *g)
-{
-    if (!g->is_idle)
-        return;
-    TAILQ_REMOVE(&g->set->idle, g, idle_link);
-    g->set->n_idle--;
-    g->is_idle = false;
-}
-
-static void idle_add(struct guard *g)
-{
-    TAILQ_INSERT_TAIL(&g->set->idle, g, idle_link);
-    g->is_idle = true;
-    if (++g->set->n_idle > g->set->limits.idle)
-        event_active(g->set->trim, EV_TIMEOUT, 0);
 }
 
 static void body_release(struct guard *g)
@@ -165,6 +150,7 @@ static void refuse(struct guard *g, int status, const char *why)
     g->status = status;
     g->why = why;
     body_release(g);
+    room_count_head(&g->set->room, &g->place, 0);
     if (g->framed == 0) {
         bufferevent_setwatermark(g->bev, EV_READ, SIZE_MAX, 0);
         event_active(g->turn, EV_READ, 0);
@@ -228,7 +214,8 @@ static void on_input(struct evbuffer *input, const struct evbuffer_cb_info *info
 
     if (n == 0 || g->phase >= PHASE_BAD)
         return;
-    idle_remove(g);
+    if (g->place.class == ROOM_IDLE)
+        room_put(&g->set->room, &g->place, ROOM_KEPT);
     if (g->phase == PHASE_BODY && n <= g->body_left) {
         (void)on_body(g, n);
         arm(g);
@@ -246,6 +233,7 @@ static void on_input(struct evbuffer *input, const struct evbuffer_cb_info *info
         if (n > 0 && evbuffer_ptr_set(input, &at, len, EVBUFFER_PTR_ADD) != 0)
             break;
     }
+    room_count_head(&g->set->room, &g->place, g->phase == PHASE_HEAD ? g->head.bytes : 0);
     arm(g);
 }
 
@@ -257,12 +245,11 @@ static void on_evhttp_close(struct evhttp_connection *evcon, void *arg)
 
     (void)evcon;
     (void)evbuffer_remove_cb(bufferevent_get_input(g->bev), on_input, g);
-    idle_remove(g);
     body_release(g);
     reply_release(g);
     set->by_fd[g->fd] = NULL;
     TAILQ_REMOVE(&set->all, g, link);
-    set->n--;
+    room_leave(&set->room, &g->place);
     event_free(g->turn);
     if (g->gone) {
         gone_free(g->gone);
@@ -275,6 +262,11 @@ static void on_evhttp_close(struct evhttp_connection *evcon, void *arg)
 static void close_connection(struct guard *g)
 {
     evhttp_connection_free(g->evcon); /* calls on_evhttp_close */
+}
+
+static void end_for_another(struct room_item *place)
+{
+    close_connection((struct guard *)place);
 }
 
 static void on_linger_read(struct bufferevent *bev, void *arg)
@@ -316,7 +308,7 @@ static void take_over(struct guard *g)
 static void drop_unattached(struct guard *g)
 {
     TAILQ_REMOVE(&g->set->all, g, link);
-    g->set->n--;
+    room_leave(&g->set->room, &g->place);
     (void)evbuffer_remove_cb(bufferevent_get_input(g->bev), on_input, g);
     (void)bufferevent_decref(g->bev);
     event_free(g->turn);
@@ -426,22 +418,10 @@ struct bufferevent *guard_accept(struct guard_set *set)
     TAILQ_INSERT_TAIL(&set->all, g, link);
     bufferevent_incref(g->bev);
     event_active(g->turn, EV_READ, 0);
-    set->n++;
-    if (set->n >= set->limits.connections && !TAILQ_EMPTY(&set->idle))
-        close_connection(TAILQ_FIRST(&set->idle));
-    if (!guard_prepare(set) || set->n >= set->limits.connections)
+    room_enter(&set->room);
+    if (!guard_prepare(set) || room_is_full(&set->room))
         set->hooks.on_full(set->hooks.arg);
     return g->bev;
-}
-
-static void on_trim(evutil_socket_t fd, short what, void *arg)
-{
-    struct guard_set *set = arg;
-
-    (void)fd;
-    (void)what;
-    while (set->n_idle > set->limits.idle)
-        close_connection(TAILQ_FIRST(&set->idle));
 }
 
 void guard_set_queued(struct guard_set *set, uint64_t bytes)
@@ -451,8 +431,7 @@ void guard_set_queued(struct guard_set *set, uint64_t bytes)
 
 void guard_close_idle(struct guard_set *set)
 {
-    while (!TAILQ_EMPTY(&set->idle))
-        close_connection(TAILQ_FIRST(&set->idle));
+    room_close_idle(&set->room);
 }
 
 struct guard_set *guard_set_new(struct event_base *base, const struct guard_limits *limits,
@@ -466,9 +445,7 @@ struct guard_set *guard_set_new(struct event_base *base, const struct guard_limi
     set->limits = *limits;
     set->hooks = *hooks;
     TAILQ_INIT(&set->all);
-    TAILQ_INIT(&set->idle);
-    set->trim = event_new(base, -1, 0, on_trim, set);
-    if (!set->trim || !guard_prepare(set)) {
+    if (!room_init(&set->room, base, &set->limits, &set->hooks, end_for_another) || !guard_prepare(set)) {
         guard_set_free(set);
         return NULL;
     }
@@ -485,15 +462,14 @@ void guard_set_free(struct guard_set *set)
         drop_unattached(g);
     if (set->spare)
         guard_free(set->spare);
-    if (set->trim)
-        event_free(set->trim);
+    room_free(&set->room);
     free(set->by_fd);
     free(set);
 }
 
 size_t guard_connections(const struct guard_set *set)
 {
-    return set->n;
+    return set->room.connections;
 }
 
 size_t guard_replying(const struct guard_set *set)
@@ -552,7 +528,7 @@ void guard_reply_done(struct guard *g)
     }
     if (g->phase == PHASE_HEAD && g->head.bytes == 0) {
         set_high(g, GUARD_INPUT_BYTES);
-        idle_add(g);
+        room_put(&g->set->room, &g->place, ROOM_IDLE);
     }
     arm(g);
 }

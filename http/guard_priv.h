@@ -17,8 +17,11 @@ struct guard_set; /* of one server */
 struct guard_limits {
     size_t connections;
     size_t idle;
+    uint64_t heads; /* bytes of all unfinished heads; beyond: the oldest of them end */
     uint64_t bodies;
-    int64_t head_ms;
+    int64_t
+        grace_ms; /* how long a head may take before its connection may end for another (see room_priv.h) */
+    int64_t head_ms; /* the same for a body */
     int64_t body_ms;
     int64_t linger_ms; /* how long what a refused client still sends is read and dropped, so that it sees the
                           answer */
@@ -33,8 +36,9 @@ struct guard_watch {
 
 /* Called from the loop; must not free connections. */
 struct guard_hooks {
-    void (*on_full)(void *arg); /* accept no more until on_room */
-    void (*on_room)(void *arg); /* a connection ended */
+    void (*on_full)(void *arg);                   /* accept no more until on_room */
+    void (*on_room)(void *arg);                   /* a connection ended */
+    void (*on_shed)(void *arg, const char *what); /* a connection that is not idle ends for want of room */
     void (*on_refused)(void *arg, int status, const char *why);
     void (*on_gone)(void *arg, const struct guard_watch *watch); /* the connection ends now */
     void *arg;

@@ -5,7 +5,7 @@
  * free, which the answer does. evhttp_free, on the other hand, frees the requests of all connections, so
  * http_server_free forgets the table first.
  *
- * Accepting stops while there are too many connections, and for a moment when the process is out of
+ * Accepting stops while there are too many connections and none of them may end for another, and for a moment when the process is out of
  * descriptors: a listener whose accept() fails would otherwise wake the loop without end.
  */
 #include "http/server.h"
@@ -23,15 +23,12 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #define HTTP_ACCEPT_PAUSE_MS 100
 #define HTTP_FAR_SECONDS     (1L << 28)
-#define HTTP_LINGER_MS       2000
 #define HTTP_REPORT_MS       1000 /* between two reports of one cause */
-#define HTTP_RESERVED_FDS    256  /* descriptors that are not for connections */
 
 enum http_cause { CAUSE_ACCEPT, CAUSE_FULL, CAUSE_REFUSED, CAUSE_DENIED, CAUSES };
 
@@ -175,6 +172,15 @@ static void on_full(void *arg)
         REPORT(s->reporter, REPORT_WARN, "connection limit reached, accepting no more",
                FIELD_INT("connections", guard_connections(s->guards)));
     update_accepting(s);
+}
+
+static void on_shed(void *arg, const char *what)
+{
+    struct http_server *s = arg;
+
+    if (may_report(s, CAUSE_FULL))
+        REPORT(s->reporter, REPORT_WARN, "no room for all connections, closing the oldest",
+               FIELD_TEXT("what", what), FIELD_INT("connections", guard_connections(s->guards)));
 }
 
 static void on_room(void *arg)
@@ -417,24 +423,6 @@ void http_server_set_auth(struct http_server *s, struct auth *auth)
     s->auth = auth;
 }
 
-void http_default_limits(struct guard_limits *ret)
-{
-    struct rlimit fds;
-    size_t n = HTTP_MAX_CONNECTIONS;
-
-    if (getrlimit(RLIMIT_NOFILE, &fds) == 0 && fds.rlim_cur < HTTP_MAX_CONNECTIONS + HTTP_RESERVED_FDS)
-        n = fds.rlim_cur > (rlim_t)2 * HTTP_RESERVED_FDS ? fds.rlim_cur - HTTP_RESERVED_FDS
-                                                         : fds.rlim_cur / 2;
-    *ret = (struct guard_limits){
-        .connections = n > 2 ? n : 2,
-        .idle = n / 2 < HTTP_MAX_IDLE ? n / 2 : HTTP_MAX_IDLE,
-        .bodies = HTTP_MAX_BODIES,
-        .head_ms = HTTP_HEAD_SECONDS * INT64_C(1000),
-        .body_ms = HTTP_BODY_SECONDS * INT64_C(1000),
-        .linger_ms = HTTP_LINGER_MS,
-    };
-}
-
 static bool open_listener(struct http_server *s, const char *address, char err[static HTTP_ERROR])
 {
     struct listener *l = &s->listeners[s->n_listeners];
@@ -465,7 +453,7 @@ static bool open_listener(struct http_server *s, const char *address, char err[s
 
 static bool init_http(struct http_server *s, const struct guard_limits *limits)
 {
-    struct guard_hooks hooks = {on_full, on_room, on_refused, on_gone, s};
+    struct guard_hooks hooks = {on_full, on_room, on_shed, on_refused, on_gone, s};
 
     s->http = evhttp_new(s->base);
     s->guards = guard_set_new(s->base, limits, &hooks);
