@@ -5,8 +5,8 @@
  * free, which the answer does. evhttp_free, on the other hand, frees the requests of all connections, so
  * http_server_free forgets the table first.
  *
- * Accepting stops while there are too many connections and none of them may end for another, and for a moment when the process is out of
- * descriptors: a listener whose accept() fails would otherwise wake the loop without end.
+ * Accepting stops while there are too many connections and none may end for another, and for a moment when the process
+ * is out of descriptors: a listener whose accept() fails would otherwise wake the loop without end.
  */
 #include "http/server.h"
 
@@ -272,7 +272,7 @@ static void send_reply(struct http_server *s, struct evhttp_request *req, const 
         (void)snprintf(number, sizeof number, "%d", reply->retry_after_s);
         evhttp_add_header(headers, "Retry-After", number);
     }
-    if (s->is_stopped)
+    if (s->is_stopped || http_asks_to_close(req))
         evhttp_add_header(headers, "Connection", "close");
     struct guard *g = guard_of(s->guards, evcon);
     if (g)
