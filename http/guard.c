@@ -472,6 +472,16 @@ size_t guard_connections(const struct guard_set *set)
     return set->room.connections;
 }
 
+bool guard_is_full(const struct guard_set *set)
+{
+    return room_is_full(&set->room);
+}
+
+void guard_set_crowded(struct guard_set *set, bool is_crowded)
+{
+    room_set_crowded(&set->room, is_crowded);
+}
+
 size_t guard_replying(const struct guard_set *set)
 {
     return set->n_replying;

@@ -53,6 +53,9 @@ void guard_set_free(struct guard_set *set);
 struct bufferevent *guard_accept(struct guard_set *set);
 /* False when out of memory for the next connection; then accept none and ask again later. */
 bool guard_prepare(struct guard_set *set);
+/* No more connections now; and what to do when accept() finds no descriptor (see room_priv.h). */
+bool guard_is_full(const struct guard_set *set);
+void guard_set_crowded(struct guard_set *set, bool is_crowded);
 size_t guard_connections(const struct guard_set *set);
 /* Replies that were begun and are not yet written out. */
 size_t guard_replying(const struct guard_set *set);

@@ -144,7 +144,7 @@ static void on_trim(evutil_socket_t fd, short what, void *arg)
 bool room_init(struct room *room, struct event_base *base, const struct guard_limits *limits,
                const struct guard_hooks *hooks, void (*end_item)(struct room_item *item))
 {
-    *room = (struct room){.limits = limits, .hooks = hooks, .end = end_item};
+    *room = (struct room){.limits = limits, .hooks = hooks, .end = end_item, .most = limits->connections};
     for (int class = 0; class < ROOM_N; class ++)
         TAILQ_INIT(&room->lists[class]);
     room->trim = event_new(base, -1, 0, on_trim, room);
@@ -173,7 +173,17 @@ void room_leave(struct room *room, struct room_item *item)
 
 bool room_is_full(const struct room *room)
 {
-    return room->connections >= room->limits->connections;
+    return room->connections >= room->most;
+}
+
+void room_set_crowded(struct room *room, bool is_crowded)
+{
+    size_t n = room->connections;
+
+    room->most = room->limits->connections;
+    if (is_crowded && n - n / 8 < room->most)
+        room->most = n - n / 8;
+    plan(room);
 }
 
 void room_put(struct room *room, struct room_item *item, enum room_class class)

@@ -46,6 +46,7 @@ struct room {
     struct room_list lists[ROOM_N];      /* the longest there first; none of ROOM_KEPT */
     size_t n[ROOM_N];
     size_t connections;
+    size_t most;    /* connections before the room is full */
     uint64_t heads; /* bytes of unfinished heads */
 };
 
@@ -58,6 +59,9 @@ void room_free(struct room *room);
 void room_enter(struct room *room);
 void room_leave(struct room *room, struct room_item *item);
 bool room_is_full(const struct room *room);
+/* There are fewer descriptors than the limits say: until this is taken back, no more connections than there are now,
+ * but a few less, so that who knocks is served as at the limit. */
+void room_set_crowded(struct room *room, bool is_crowded);
 /* From now on the connection is of this class; one that is so already keeps its place. */
 void room_put(struct room *room, struct room_item *item, enum room_class class);
 /* The bytes that have come of an unfinished head; 0 when it is finished. */

@@ -47,9 +47,9 @@ struct http_server {
     const struct reporter *reporter;
     struct evhttp *http;
     struct guard_set *guards;
-    size_t max_connections;
-    struct event *pause; /* ends the pause after a failed accept() */
-    bool is_paused;
+    struct event *pause; /* ends the time after a failed accept() in which another limit holds, */
+    bool is_crowded;
+    bool is_paused;  /* or nothing is accepted at all */
     bool is_stopped; /* accepts no more */
     bool is_closing; /* in http_server_free */
     bool is_accepting;
@@ -86,13 +86,12 @@ static bool may_report(struct http_server *s, enum http_cause cause)
     return true;
 }
 
-/* Arms the event that ends the pause. Without a pause it stays pending, far off: see on_accept_error. */
+/* Arms the event that ends the pause. Without one it stays pending, far off: see on_accept_error. */
 static void set_pause(struct http_server *s, int64_t ms)
 {
     struct timeval tv = {.tv_sec = HTTP_FAR_SECONDS};
 
-    s->is_paused = ms > 0;
-    if (s->is_paused)
+    if (ms > 0)
         tv = (struct timeval){.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
     (void)event_add(s->pause, &tv);
 }
@@ -100,9 +99,10 @@ static void set_pause(struct http_server *s, int64_t ms)
 /* Turns the listeners on or off, as the state demands. */
 static void update_accepting(struct http_server *s)
 {
-    bool on = !s->is_stopped && !s->is_paused && guard_connections(s->guards) < s->max_connections;
+    bool on = !s->is_stopped && !s->is_paused && !guard_is_full(s->guards);
 
     if (on && !guard_prepare(s->guards)) {
+        s->is_paused = true;
         set_pause(s, HTTP_ACCEPT_PAUSE_MS);
         on = false;
     }
@@ -123,6 +123,8 @@ static void on_pause_over(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
+    s->is_paused = s->is_crowded = false;
+    guard_set_crowded(s->guards, false);
     set_pause(s, 0);
     update_accepting(s);
 }
@@ -145,8 +147,11 @@ static int match_server(const struct event_base *base, const struct event *ev, v
     return search->found != NULL;
 }
 
-/* evhttp makes itself the argument of its listeners' callbacks, so the way to the server leads over an event
- * of its own, which is always pending. This is rare: at most once in HTTP_ACCEPT_PAUSE_MS. */
+/* Mostly there is no descriptor left, though there should have been. At first room is made, as at the limit; if that
+ * does not help, there is a pause.
+ *
+ * evhttp makes itself the argument of its listeners' callbacks, so the way to the server leads over an event
+ * of its own, which is always pending. This is rare: at most twice in HTTP_ACCEPT_PAUSE_MS. */
 static void on_accept_error(struct evconnlistener *listener, void *arg)
 {
     int error = EVUTIL_SOCKET_ERROR();
@@ -160,6 +165,9 @@ static void on_accept_error(struct evconnlistener *listener, void *arg)
         REPORT(s->reporter, REPORT_ERROR, "cannot accept connections",
                FIELD_TEXT("error", evutil_socket_error_to_string(error)),
                FIELD_INT("connections", guard_connections(s->guards)));
+    s->is_paused = s->is_crowded;
+    s->is_crowded = true;
+    guard_set_crowded(s->guards, true);
     set_pause(s, HTTP_ACCEPT_PAUSE_MS);
     update_accepting(s);
 }
@@ -486,7 +494,6 @@ struct http_server *http_server_new_limits(struct event_base *base, const struct
         return NULL;
     s->base = base;
     s->reporter = reporter;
-    s->max_connections = limits->connections;
     s->is_accepting = true;
     if (!init_http(s, limits))
         goto fail;
