@@ -20,8 +20,9 @@
 
 #include "http/gone_priv.h"
 #include "http/head_priv.h"
-#include "http/reply_priv.h"
+#include "http/linger_priv.h"
 #include "http/room_priv.h"
+#include "http/tls_priv.h"
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -33,6 +34,8 @@
 
 /* Input that may wait beside the body that is being received: pipelined requests. */
 #define GUARD_INPUT_BYTES ((size_t)2 * HTTP_MAX_HEAD)
+/* The same during a long answer, which evhttp reads beside: what a client sends then is for nobody. */
+#define GUARD_LONG_INPUT_BYTES ((size_t)4096)
 
 enum guard_phase {
     PHASE_NEW,  /* connected, no byte yet */
@@ -48,6 +51,7 @@ struct guard {
     struct room_item place; /* first: what room.c ends is the guard */
     struct guard_set *set;
     struct bufferevent *bev; /* evhttp's; a reference is held until `evcon` is known */
+    struct tls_conn *tls;    /* NULL: plain text */
     struct evhttp_connection *evcon;
     struct event *turn; /* the guard's own event: EV_READ: look at the phase; EV_TIMEOUT: a deadline */
     int fd;
@@ -60,8 +64,11 @@ struct guard {
     unsigned framed;
     bool replying;
     size_t reply_bytes; /* its share of set->reply_bytes */
-    struct gone *gone;  /* NULL: nobody wants to know */
+    bool is_long;       /* the reply is a long one */
+    struct gone *gone;
+    bool watched; /* somebody wants to know when the client goes */
     struct guard_watch watch;
+    struct lingering linger;
     int status; /* of the refusal */
     const char *why;
     TAILQ_ENTRY(guard) link;
@@ -72,6 +79,7 @@ struct guard_set {
     struct event_base *base;
     struct guard_limits limits;
     struct guard_hooks hooks;
+    struct tls_gate *gate; /* NULL: plain text */
     struct guard_list all;
     struct room room;
     struct guard *spare; /* made ahead: evhttp must never be left without a guarded bufferevent */
@@ -120,12 +128,16 @@ static void arm(struct guard *g)
     (void)event_add(g->turn, &tv);
 }
 
+/* With TLS, libevent stops at a high watermark in the middle of a record, and does not read on from what OpenSSL holds
+ * when there is room again. So on_input stops reading instead, which comes behind the record. That never happens while
+ * evhttp waits for more of a request (framed == 0), and evhttp reads again after each answer. */
 static void set_high(struct guard *g, size_t high)
 {
-    if (g->high == high)
+    if (g->high == high || g->is_long)
         return;
     g->high = high;
-    bufferevent_setwatermark(g->bev, EV_READ, 0, high);
+    if (!g->tls)
+        bufferevent_setwatermark(g->bev, EV_READ, 0, high);
 }
 
 static void body_release(struct guard *g)
@@ -144,10 +156,10 @@ static void reply_release(struct guard *g)
 
 /* May be called from evhttp's and the buffer's callbacks: what ends the connection happens in the guard's
  * event. */
-static void refuse(struct guard *g, int status, const char *why)
+static void refuse(struct guard *g, enum http_cause cause, const char *why)
 {
     g->phase = PHASE_BAD;
-    g->status = status;
+    g->status = cause_status(cause);
     g->why = why;
     body_release(g);
     room_count_head(&g->set->room, &g->place, 0);
@@ -155,7 +167,7 @@ static void refuse(struct guard *g, int status, const char *why)
         bufferevent_setwatermark(g->bev, EV_READ, SIZE_MAX, 0);
         event_active(g->turn, EV_READ, 0);
     }
-    g->set->hooks.on_refused(g->set->hooks.arg, status, why);
+    g->set->hooks.on_refused(g->set->hooks.arg, cause, why);
 }
 
 static void on_head_done(struct guard *g)
@@ -184,7 +196,7 @@ static size_t on_body(struct guard *g, size_t n)
         g->phase = PHASE_HEAD;
         g->framed++;
     } else if (g->set->bodies + g->set->queued > g->set->limits.bodies) {
-        refuse(g, 503, "too many requests are being received: try again");
+        refuse(g, CAUSE_BODIES, "too many requests are being received: try again");
     }
     return take;
 }
@@ -201,7 +213,7 @@ static void on_bytes(struct guard *g, struct str bytes)
         if (g->head.verdict == HEAD_DONE)
             on_head_done(g);
         else if (g->head.verdict == HEAD_REFUSED)
-            refuse(g, g->head.status, g->head.why);
+            refuse(g, cause_of_head(g->head.status), g->head.why);
     }
 }
 
@@ -212,6 +224,8 @@ static void on_input(struct evbuffer *input, const struct evbuffer_cb_info *info
     size_t n = info->n_added;
     struct evbuffer_ptr at;
 
+    if (n > 0 && g->tls && evbuffer_get_length(input) >= g->high)
+        (void)bufferevent_disable(g->bev, EV_READ);
     if (n == 0 || g->phase >= PHASE_BAD)
         return;
     if (g->place.class == ROOM_IDLE)
@@ -251,10 +265,10 @@ static void on_evhttp_close(struct evhttp_connection *evcon, void *arg)
     TAILQ_REMOVE(&set->all, g, link);
     room_leave(&set->room, &g->place);
     event_free(g->turn);
-    if (g->gone) {
-        gone_free(g->gone);
+    tls_conn_free(g->tls);
+    gone_free(g->gone);
+    if (g->watched)
         set->hooks.on_gone(set->hooks.arg, &g->watch);
-    }
     free(g);
     set->hooks.on_room(set->hooks.arg);
 }
@@ -269,38 +283,17 @@ static void end_for_another(struct room_item *place)
     close_connection((struct guard *)place);
 }
 
-static void on_linger_read(struct bufferevent *bev, void *arg)
+static void on_linger_end(void *arg)
 {
-    struct evbuffer *input = bufferevent_get_input(bev);
-
-    (void)arg;
-    (void)evbuffer_drain(input, evbuffer_get_length(input));
-}
-
-/* The whole refusal is with the kernel. */
-static void on_linger_written(struct bufferevent *bev, void *arg)
-{
-    (void)arg;
-    (void)shutdown(bufferevent_getfd(bev), SHUT_WR);
-}
-
-static void on_linger_event(struct bufferevent *bev, short what, void *arg)
-{
-    (void)bev;
-    if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR | BEV_EVENT_TIMEOUT))
-        close_connection(arg);
+    close_connection(arg);
 }
 
 /* Takes the bufferevent from evhttp, which has nothing in hand, and answers. */
 static void take_over(struct guard *g)
 {
     g->phase = PHASE_LINGER;
-    bufferevent_setcb(g->bev, on_linger_read, on_linger_written, on_linger_event, g);
-    bufferevent_setwatermark(g->bev, EV_READ, 0, 0);
-    bufferevent_setwatermark(g->bev, EV_WRITE, 0, 0);
-    on_linger_read(g->bev, g);
-    reply_refusal(bufferevent_get_output(g->bev), g->status, g->why, g->head.is_head);
-    (void)bufferevent_enable(g->bev, EV_READ | EV_WRITE);
+    g->linger = (struct lingering){g->bev, g->tls, on_linger_end, g};
+    linger_begin(&g->linger, g->status, g->why, g->head.is_head);
     arm(g);
 }
 
@@ -310,6 +303,7 @@ static void drop_unattached(struct guard *g)
     TAILQ_REMOVE(&g->set->all, g, link);
     room_leave(&g->set->room, &g->place);
     (void)evbuffer_remove_cb(bufferevent_get_input(g->bev), on_input, g);
+    tls_conn_free(g->tls);
     (void)bufferevent_decref(g->bev);
     event_free(g->turn);
     free(g);
@@ -332,7 +326,7 @@ static bool attach(struct guard *g)
             g->set->by_fd_len = len;
         }
     }
-    bool attached = evcon && fd >= 0 && (size_t)fd < g->set->by_fd_len;
+    bool attached = evcon && fd >= 0 && (size_t)fd < g->set->by_fd_len && (!g->tls || tls_conn_start(g->tls));
     if (attached) {
         g->evcon = evcon;
         g->fd = fd;
@@ -355,9 +349,9 @@ static void on_deadline(struct guard *g)
     if (passed == DEADLINE_LINGER || (passed == DEADLINE_HEAD && g->phase == PHASE_NEW))
         close_connection(g);
     else if (passed == DEADLINE_HEAD)
-        refuse(g, 408, "the request line and headers did not arrive in time");
+        refuse(g, CAUSE_HEAD_TIME, "the request line and headers did not arrive in time");
     else if (passed == DEADLINE_BODY)
-        refuse(g, 408, "the body did not arrive in time");
+        refuse(g, CAUSE_BODY_TIME, "the body did not arrive in time");
 }
 
 static void on_turn(evutil_socket_t fd, short what, void *arg)
@@ -379,11 +373,26 @@ static void guard_free(struct guard *g)
 {
     if (g->turn)
         event_free(g->turn);
+    tls_conn_free(g->tls);
     if (g->bev) {
         (void)evbuffer_remove_cb(bufferevent_get_input(g->bev), on_input, g);
         bufferevent_free(g->bev);
     }
     free(g);
+}
+
+static void on_tls_end(void *arg)
+{
+    close_connection(arg);
+}
+
+/* Where TLS is to be spoken there is no other kind. */
+static struct bufferevent *new_bufferevent(struct guard *g)
+{
+    if (!g->set->gate)
+        return bufferevent_socket_new(g->set->base, -1, BEV_OPT_CLOSE_ON_FREE);
+    g->tls = tls_conn_new(g->set->gate, on_tls_end, g);
+    return g->tls ? tls_conn_bufferevent(g->tls) : NULL;
 }
 
 bool guard_prepare(struct guard_set *set)
@@ -395,7 +404,7 @@ bool guard_prepare(struct guard_set *set)
         return false;
     g->set = set;
     head_init(&g->head);
-    g->bev = bufferevent_socket_new(set->base, -1, BEV_OPT_CLOSE_ON_FREE);
+    g->bev = new_bufferevent(g);
     g->turn = event_new(set->base, -1, 0, on_turn, g);
     if (!g->bev || !g->turn || !evbuffer_add_cb(bufferevent_get_input(g->bev), on_input, g)) {
         guard_free(g);
@@ -429,13 +438,18 @@ void guard_set_queued(struct guard_set *set, uint64_t bytes)
     set->queued = bytes;
 }
 
+uint64_t guard_body_bytes(const struct guard_set *set)
+{
+    return set->bodies + set->queued;
+}
+
 void guard_close_idle(struct guard_set *set)
 {
     room_close_idle(&set->room);
 }
 
 struct guard_set *guard_set_new(struct event_base *base, const struct guard_limits *limits,
-                                const struct guard_hooks *hooks)
+                                const struct guard_hooks *hooks, struct tls *tls)
 {
     struct guard_set *set = calloc(1, sizeof *set);
 
@@ -445,7 +459,9 @@ struct guard_set *guard_set_new(struct event_base *base, const struct guard_limi
     set->limits = *limits;
     set->hooks = *hooks;
     TAILQ_INIT(&set->all);
-    if (!room_init(&set->room, base, &set->limits, &set->hooks, end_for_another) || !guard_prepare(set)) {
+    set->gate = tls ? tls_gate_new(base, tls) : NULL;
+    if (!room_init(&set->room, base, &set->limits, &set->hooks, end_for_another) || (tls && !set->gate) ||
+        !guard_prepare(set)) {
         guard_set_free(set);
         return NULL;
     }
@@ -462,6 +478,7 @@ void guard_set_free(struct guard_set *set)
         drop_unattached(g);
     if (set->spare)
         guard_free(set->spare);
+    tls_gate_free(set->gate);
     room_free(&set->room);
     free(set->by_fd);
     free(set);
@@ -504,7 +521,31 @@ bool guard_watch_client(struct guard *g, const struct guard_watch *watch)
     g->watch = *watch;
     if (!g->gone)
         g->gone = gone_new(g->set->base, g->fd, on_client_gone, g);
-    return g->gone != NULL;
+    g->watched = g->gone != NULL;
+    return g->watched;
+}
+
+void guard_reply_long(struct guard *g, const struct guard_watch *watch)
+{
+    guard_reply_begun(g, 0);
+    set_high(g, GUARD_LONG_INPUT_BYTES);
+    g->is_long = true;
+    g->watched = true;
+    g->watch = *watch;
+}
+
+void guard_reply_long_over(struct guard *g)
+{
+    g->watched = false;
+}
+
+void guard_cut(struct guard *g)
+{
+    const struct linger at_once = {.l_onoff = 1};
+
+    g->watched = false;
+    (void)setsockopt(g->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    close_connection(g);
 }
 
 uint64_t guard_reply_bytes(const struct guard_set *set)
@@ -516,6 +557,7 @@ void guard_reply_begun(struct guard *g, size_t bytes)
 {
     gone_free(g->gone);
     g->gone = NULL;
+    g->watched = false;
     reply_release(g);
     g->set->n_replying++;
     g->set->reply_bytes += bytes;
@@ -531,7 +573,7 @@ void guard_reply_done(struct guard *g)
         return;
     if (g->phase == PHASE_BAD) {
         /* What is left is bad. Without it evhttp has nothing to read on with. */
-        on_linger_read(g->bev, g);
+        linger_drain(g->bev);
         bufferevent_setwatermark(g->bev, EV_READ, SIZE_MAX, 0);
         event_active(g->turn, EV_READ, 0);
         return;

@@ -12,40 +12,6 @@
 #include "http/server_priv.h"
 
 #include <event2/event.h>
-#include <sys/resource.h>
-#include <time.h>
-
-#define HTTP_GRACE_MS     100
-#define HTTP_LINGER_MS    2000
-#define HTTP_RESERVED_FDS 256 /* descriptors that are not for connections */
-
-void http_default_limits(struct guard_limits *ret)
-{
-    struct rlimit fds;
-    size_t n = HTTP_MAX_CONNECTIONS;
-
-    if (getrlimit(RLIMIT_NOFILE, &fds) == 0 && fds.rlim_cur < HTTP_MAX_CONNECTIONS + HTTP_RESERVED_FDS)
-        n = fds.rlim_cur > (rlim_t)2 * HTTP_RESERVED_FDS ? fds.rlim_cur - HTTP_RESERVED_FDS
-                                                         : fds.rlim_cur / 2;
-    *ret = (struct guard_limits){
-        .connections = n > 2 ? n : 2,
-        .idle = n / 2 < HTTP_MAX_IDLE ? n / 2 : HTTP_MAX_IDLE,
-        .heads = HTTP_MAX_HEADS,
-        .bodies = HTTP_MAX_BODIES,
-        .grace_ms = HTTP_GRACE_MS,
-        .head_ms = HTTP_HEAD_SECONDS * INT64_C(1000),
-        .body_ms = HTTP_BODY_SECONDS * INT64_C(1000),
-        .linger_ms = HTTP_LINGER_MS,
-    };
-}
-
-static int64_t mono_ms(void)
-{
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 static const char *name_of(enum room_class class)
 {
@@ -111,7 +77,7 @@ static void plan(struct room *room)
 
     if (!room_is_full(room) || next_ms == INT64_MAX)
         return;
-    int64_t wait_ms = next_ms - mono_ms();
+    int64_t wait_ms = next_ms - http_mono_ms();
     struct timeval tv = {0};
     if (wait_ms > 0)
         tv = (struct timeval){.tv_sec = wait_ms / 1000, .tv_usec = wait_ms % 1000 * 1000};
@@ -122,7 +88,7 @@ static void make_room(struct room *room)
 {
     struct room_item *item;
 
-    while (room_is_full(room) && (item = room_pick(room, mono_ms())) != NULL)
+    while (room_is_full(room) && (item = room_pick(room, http_mono_ms())) != NULL)
         end(room, item);
     plan(room);
 }
@@ -197,7 +163,7 @@ void room_put(struct room *room, struct room_item *item, enum room_class class)
     item->class = class;
     if (class == ROOM_KEPT)
         return;
-    item->since_ms = mono_ms();
+    item->since_ms = http_mono_ms();
     TAILQ_INSERT_TAIL(&room->lists[class], item, link);
     room->n[class]++;
     if (room->n[ROOM_IDLE] > room->limits->idle)

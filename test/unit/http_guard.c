@@ -472,7 +472,7 @@ static void test_oldest_heads_make_room(void)
     client_open(&late, &rig);
     client_text(&late, "GET /ok HTTP/1.1\r\n" H "\r\n");
     CHECK_INT(client_answer(&late, NULL), 200);
-    CHECK_TEXT(rig.last_report, "connection limit reached, accepting no more");
+    CHECK(rig.reports >= 2 && rig.reports <= 3); /* a refusal, the limit, the first that ends */
     for (int i = 0; i < 8; i++) {
         client_poll(&slow[i]);
         CHECK(i == 0 || slow[i].closed <= slow[i - 1].closed); /* the oldest first */
@@ -538,13 +538,13 @@ static void test_flood_is_bounded(void)
     CHECK_INT(client_answer(&c, NULL), 200);
     client_next(&c);
     while (test_now_ms() < end && !c.closed) {
-        ssize_t n = send(c.fd, junk, sizeof junk, MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t n = client_try_send(&c, junk, sizeof junk);
         sent += n > 0 ? (size_t)n : 0;
         event_base_loop(rig.base, EVLOOP_NONBLOCK);
         client_poll(&c);
     }
     CHECK_INT(client_answer(&c, NULL), 431);
-    CHECK(sent > HTTP_MAX_HEAD);
+    CHECK(sent >= HTTP_MAX_HEAD);
     client_close(&c);
     rig_stop(&rig);
 }
