@@ -51,6 +51,7 @@ static void send_reply(struct http_server *s, struct evhttp_request *req, const 
     struct guard *g = http_server_guard(s, evcon);
     if (g)
         guard_reply_begun(g, evbuffer_get_length(out));
+    tally_answered(http_server_tally(s), status);
     evhttp_send_reply(req, status, reply_reason(status), NULL);
     /* evhttp reads on while it writes, and would end the connection of a client that has closed its own side before the
      * answer is out. It turns reading on again when it is. */
@@ -70,13 +71,20 @@ void http_send_error(struct http_server *s, struct evhttp_request *req, int stat
     send_reply(s, req, &reply, extra);
 }
 
+void http_refuse(struct http_server *s, struct evhttp_request *req, enum http_cause cause, int status,
+                 struct str why, const struct http_header *extra)
+{
+    tally_refused(http_server_tally(s), cause, status, NULL, why, http_mono_ms());
+    http_send_error(s, req, status, why, extra);
+}
+
 void http_reply_method(struct http_server *s, uint64_t id, const char *allow)
 {
     struct evhttp_request *req = pending_take(http_server_requests(s), id);
 
     if (req)
-        http_send_error(s, req, 405, STR("this method is not served on this path"),
-                        &(struct http_header){"Allow", allow});
+        http_refuse(s, req, CAUSE_METHOD, 405, STR("this method is not served on this path"),
+                    &(struct http_header){"Allow", allow});
 }
 
 void http_reply(struct http_server *s, uint64_t id, const struct http_reply *reply)
@@ -98,25 +106,21 @@ void http_reply_error(struct http_server *s, uint64_t id, int status, const char
     va_start(args, format);
     int n = vsnprintf(message, sizeof message, format, args);
     va_end(args);
-    http_send_error(s, req, status, n < 0 ? STR("internal error") : str_of(message), NULL);
+    http_refuse(s, req, cause_of_status(status), status, n < 0 ? STR("internal error") : str_of(message),
+                NULL);
+}
+
+void http_reply_cause(struct http_server *s, uint64_t id, enum http_cause cause, const char *why)
+{
+    struct evhttp_request *req = pending_take(http_server_requests(s), id);
+
+    if (strcmp(why, "out of memory") == 0)
+        cause = CAUSE_OVERLOAD;
+    if (req)
+        http_refuse(s, req, cause, cause_status(cause), str_of(why), NULL);
 }
 
 void http_reply_refused(struct http_server *s, uint64_t id, const char *why)
 {
-    http_reply_error(s, id, strcmp(why, "out of memory") == 0 ? 503 : 400, "%s", why);
-}
-
-bool http_without_params(struct http_server *s, struct http_request *r)
-{
-    const struct http_param *params;
-    char err[HTTP_ERROR];
-    size_t n;
-
-    if (!http_request_params(r, &params, &n, err))
-        http_reply_refused(s, r->id, err);
-    else if (n > 0)
-        http_reply_error(s, r->id, 400, "this path takes no query parameters");
-    else
-        return true;
-    return false;
+    http_reply_cause(s, id, CAUSE_BAD_REQUEST, why);
 }

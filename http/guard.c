@@ -163,17 +163,17 @@ static void reply_release(struct guard *g)
 
 /* May be called from evhttp's and the buffer's callbacks: what ends the connection happens in the guard's
  * event. */
-static void refuse(struct guard *g, int status, const char *why)
+static void refuse(struct guard *g, enum http_cause cause, const char *why)
 {
     g->phase = PHASE_BAD;
-    g->status = status;
+    g->status = cause_status(cause);
     g->why = why;
     body_release(g);
     if (g->framed == 0) {
         bufferevent_setwatermark(g->bev, EV_READ, SIZE_MAX, 0);
         event_active(g->turn, EV_READ, 0);
     }
-    g->set->hooks.on_refused(g->set->hooks.arg, status, why);
+    g->set->hooks.on_refused(g->set->hooks.arg, cause, why);
 }
 
 static void on_head_done(struct guard *g)
@@ -202,7 +202,7 @@ static size_t on_body(struct guard *g, size_t n)
         g->phase = PHASE_HEAD;
         g->framed++;
     } else if (g->set->bodies + g->set->queued > g->set->limits.bodies) {
-        refuse(g, 503, "too many requests are being received: try again");
+        refuse(g, CAUSE_BODIES, "too many requests are being received: try again");
     }
     return take;
 }
@@ -219,7 +219,7 @@ static void on_bytes(struct guard *g, struct str bytes)
         if (g->head.verdict == HEAD_DONE)
             on_head_done(g);
         else if (g->head.verdict == HEAD_REFUSED)
-            refuse(g, g->head.status, g->head.why);
+            refuse(g, cause_of_head(g->head.status), g->head.why);
     }
 }
 
@@ -366,9 +366,9 @@ static void on_deadline(struct guard *g)
     if (passed == DEADLINE_LINGER || (passed == DEADLINE_HEAD && g->phase == PHASE_NEW))
         close_connection(g);
     else if (passed == DEADLINE_HEAD)
-        refuse(g, 408, "the request line and headers did not arrive in time");
+        refuse(g, CAUSE_HEAD_TIME, "the request line and headers did not arrive in time");
     else if (passed == DEADLINE_BODY)
-        refuse(g, 408, "the body did not arrive in time");
+        refuse(g, CAUSE_BODY_TIME, "the body did not arrive in time");
 }
 
 static void on_turn(evutil_socket_t fd, short what, void *arg)
@@ -450,6 +450,11 @@ static void on_trim(evutil_socket_t fd, short what, void *arg)
 void guard_set_queued(struct guard_set *set, uint64_t bytes)
 {
     set->queued = bytes;
+}
+
+uint64_t guard_body_bytes(const struct guard_set *set)
+{
+    return set->bodies + set->queued;
 }
 
 void guard_close_idle(struct guard_set *set)

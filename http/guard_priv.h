@@ -8,6 +8,7 @@
 #define FES_HTTP_GUARD_PRIV_H
 
 #include "http/server.h"
+#include "http/tally_priv.h"
 
 struct bufferevent;
 struct evhttp_connection;
@@ -35,7 +36,7 @@ struct guard_watch {
 struct guard_hooks {
     void (*on_full)(void *arg); /* accept no more until on_room */
     void (*on_room)(void *arg); /* a connection ended */
-    void (*on_refused)(void *arg, int status, const char *why);
+    void (*on_refused)(void *arg, enum http_cause cause, const char *why);
     void (*on_gone)(void *arg, const struct guard_watch *watch); /* the connection ends now */
     void *arg;
 };
@@ -55,6 +56,8 @@ size_t guard_replying(const struct guard_set *set);
 uint64_t guard_reply_bytes(const struct guard_set *set);
 /* Bytes of bodies that were taken over and are held elsewhere: they count like unfinished ones. */
 void guard_set_queued(struct guard_set *set, uint64_t bytes);
+/* Bytes of bodies that count now. */
+uint64_t guard_body_bytes(const struct guard_set *set);
 /* Ends the connections that wait for a next request. */
 void guard_close_idle(struct guard_set *set);
 

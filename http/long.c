@@ -68,6 +68,7 @@ static void send_head(struct long_answer *a, struct evhttp_request *req, const s
     for (; headers->name; headers++)
         evhttp_add_header(out, headers->name, headers->value);
     evhttp_add_header(out, "Connection", "close");
+    tally_answered(http_server_tally(a->server), 200);
     evhttp_send_reply_start(req, 200, reply_reason(200));
     a->framed = evhttp_find_header(out, "Transfer-Encoding") != NULL;
     (void)bufferevent_set_timeouts(bev, NULL, NULL);

@@ -133,3 +133,18 @@ bool http_request_params(struct http_request *r, const struct http_param **ret, 
     *ret_n = r->n_params;
     return true;
 }
+
+bool http_without_params(struct http_server *s, struct http_request *r)
+{
+    const struct http_param *params;
+    char err[HTTP_ERROR];
+    size_t n;
+
+    if (!http_request_params(r, &params, &n, err))
+        http_reply_refused(s, http_request_id(r), err);
+    else if (n > 0)
+        http_reply_error(s, http_request_id(r), 400, "this path takes no query parameters");
+    else
+        return true;
+    return false;
+}

@@ -28,10 +28,7 @@
 #define HTTP_ACCEPT_PAUSE_MS 100
 #define HTTP_FAR_SECONDS     (1L << 28)
 #define HTTP_LINGER_MS       2000
-#define HTTP_REPORT_MS       1000 /* between two reports of one cause */
-#define HTTP_RESERVED_FDS    256  /* descriptors that are not for connections */
-
-enum http_cause { CAUSE_ACCEPT, CAUSE_FULL, CAUSE_REFUSED, CAUSE_DENIED, CAUSES };
+#define HTTP_RESERVED_FDS    256 /* descriptors that are not for connections */
 
 struct listener {
     struct evhttp_bound_socket *bound; /* NULL when closed */
@@ -53,9 +50,8 @@ struct http_server {
     size_t n_listeners;
     struct routes routes;
     struct auth *auth; /* NULL: none */
-    uint64_t denied;   /* requests, since they were last reported */
     struct pending pending;
-    int64_t reported_ms[CAUSES]; /* 0: never */
+    struct tally tally;
 };
 
 const struct flag http_flags[] = {
@@ -64,22 +60,12 @@ const struct flag http_flags[] = {
     {0},
 };
 
-static int64_t mono_ms(void)
+int64_t http_mono_ms(void)
 {
     struct timespec now;
 
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-static bool may_report(struct http_server *s, enum http_cause cause)
-{
-    int64_t now_ms = mono_ms() + 1;
-
-    if (s->reported_ms[cause] && now_ms - s->reported_ms[cause] < HTTP_REPORT_MS)
-        return false;
-    s->reported_ms[cause] = now_ms;
-    return true;
 }
 
 /* Arms the event that ends the pause. Without a pause it stays pending, far off: see on_accept_error. */
@@ -152,7 +138,7 @@ static void on_accept_error(struct evconnlistener *listener, void *arg)
     struct http_server *s = search.found;
     if (!s)
         return;
-    if (may_report(s, CAUSE_ACCEPT))
+    if (tally_paused(&s->tally, PAUSE_ERROR, http_mono_ms()))
         REPORT(s->reporter, REPORT_ERROR, "cannot accept connections",
                FIELD_TEXT("error", evutil_socket_error_to_string(error)),
                FIELD_INT("connections", guard_connections(s->guards)));
@@ -164,7 +150,7 @@ static void on_full(void *arg)
 {
     struct http_server *s = arg;
 
-    if (may_report(s, CAUSE_FULL))
+    if (tally_paused(&s->tally, PAUSE_CONNECTIONS, http_mono_ms()))
         REPORT(s->reporter, REPORT_WARN, "connection limit reached, accepting no more",
                FIELD_INT("connections", guard_connections(s->guards)));
     update_accepting(s);
@@ -178,13 +164,12 @@ static void on_room(void *arg)
         update_accepting(s);
 }
 
-static void on_refused(void *arg, int status, const char *why)
+static void on_refused(void *arg, enum http_cause cause, const char *why)
 {
     struct http_server *s = arg;
 
-    if (may_report(s, CAUSE_REFUSED))
-        REPORT(s->reporter, REPORT_INFO, "request refused", FIELD_INT("status", status),
-               FIELD_TEXT("error", why));
+    tally_answered(&s->tally, cause_status(cause));
+    tally_refused(&s->tally, cause, cause_status(cause), NULL, str_of(why), http_mono_ms());
 }
 
 /* A connection ends with a request that is not answered. evhttp frees the request, or has detached it. */
@@ -236,10 +221,10 @@ static void no_route(struct http_server *s, const struct http_request *r)
     text_init(&allow, buffer, sizeof buffer);
     routes_allowed(&s->routes, r->path, &allow);
     if (allow.len)
-        http_send_error(s, r->req, 405, STR("this method is not served on this path"),
-                        &(struct http_header){"Allow", allow.at});
+        http_refuse(s, r->req, CAUSE_METHOD, 405, STR("this method is not served on this path"),
+                    &(struct http_header){"Allow", allow.at});
     else
-        http_send_error(s, r->req, 404, STR("there is nothing at this path"), NULL);
+        http_refuse(s, r->req, CAUSE_NOT_FOUND, 404, STR("there is nothing at this path"), NULL);
 }
 
 /* Whether the request may go on to its handler; if not, it has its answer. That says no more than what is asked for
@@ -251,18 +236,14 @@ static bool let_through(struct http_server *s, const struct route *route, const 
 
     if (!s->auth || route->is_open)
         return true;
-    auth_refresh(s->auth, mono_ms());
+    auth_refresh(s->auth, http_mono_ms());
     enum auth_answer answer =
         auth_check(s->auth, is_post ? AUTH_POST : AUTH_READ, http_request_header(r, "X-Signature"),
                    http_request_header(r, "Authorization"), is_post ? http_request_body(r) : STR_NONE);
     if (answer == AUTH_GRANTED)
         return true;
-    s->denied++;
-    if (may_report(s, CAUSE_DENIED)) {
-        REPORT(s->reporter, REPORT_WARN, "request denied", FIELD_TEXT("path", route->path),
-               FIELD_TEXT("cause", auth_sentence(answer)), FIELD_INT("requests", s->denied));
-        s->denied = 0;
-    }
+    tally_refused(&s->tally, cause_of_answer(answer), 401, route->path, str_of(auth_sentence(answer)),
+                  http_mono_ms());
     http_send_error(s, r->req, 401, STR("unauthorized"), &challenge);
     return false;
 }
@@ -285,7 +266,7 @@ static void on_request(struct evhttp_request *req, void *arg)
     }
     r.id = pending_add(&s->pending, req);
     if (r.id == 0) {
-        http_send_error(s, req, 503, STR("out of memory"), NULL);
+        http_refuse(s, req, CAUSE_OVERLOAD, 503, STR("out of memory"), NULL);
         return;
     }
     route->handler(route->arg, &r);
@@ -394,6 +375,7 @@ struct http_server *http_server_new_limits(struct event_base *base, const struct
         return NULL;
     s->base = base;
     s->reporter = reporter;
+    s->tally.reporter = reporter;
     s->max_connections = limits->connections;
     s->is_accepting = true;
     if (!init_http(s, limits))
@@ -443,6 +425,11 @@ size_t http_server_pending(const struct http_server *s)
     return s->pending.n + guard_replying(s->guards);
 }
 
+struct tally *http_server_tally(struct http_server *s)
+{
+    return &s->tally;
+}
+
 struct pending *http_server_requests(struct http_server *s)
 {
     return &s->pending;
@@ -466,6 +453,22 @@ struct event_base *http_server_base(const struct http_server *s)
 size_t http_server_connections(const struct http_server *s)
 {
     return guard_connections(s->guards);
+}
+
+static const void *collect(void *server)
+{
+    struct http_server *s = server;
+
+    s->tally.numbers.connections = http_server_connections(s);
+    s->tally.numbers.pending = http_server_pending(s);
+    s->tally.numbers.body_bytes = guard_body_bytes(s->guards);
+    s->tally.numbers.answer_bytes = guard_reply_bytes(s->guards);
+    return &s->tally.numbers;
+}
+
+struct metric_source http_server_metrics(struct http_server *s)
+{
+    return (struct metric_source){tally_metrics, collect, s};
 }
 
 const char *http_server_address(const struct http_server *s, size_t i)

@@ -9,6 +9,7 @@
 #define FES_HTTP_SERVER_H
 
 #include "store/flags.h"
+#include "store/metric.h"
 #include "store/report.h"
 #include "store/str.h"
 
@@ -52,6 +53,7 @@ void http_server_set_queued(struct http_server *s, uint64_t bytes);
 uint64_t http_server_answer_bytes(const struct http_server *s);
 /* Requests accepted and not yet answered completely. */
 size_t http_server_pending(const struct http_server *s);
+struct metric_source http_server_metrics(struct http_server *s);
 /* Ends what is left and frees; answers given afterwards are the caller's mistake, so close the store, which completes
  * appends, first. Accepts NULL. */
 void http_server_free(struct http_server *s);
@@ -105,7 +107,7 @@ void http_reply(struct http_server *s, uint64_t id, const struct http_reply *rep
  * the handler. False when out of memory; the answer is owed all the same. */
 typedef void http_on_gone(void *arg, uint64_t id);
 bool http_watch_client(struct http_server *s, uint64_t id, http_on_gone *on_gone, void *arg);
-/* {"error":"<one line>"}; 503 carries Retry-After. */
+/* {"error":"<one line>"}; 503 carries Retry-After. Counted and logged as refused. */
 void http_reply_error(struct http_server *s, uint64_t id, int status, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 /* 400 for what is wrong with a request; 503 where the reason is "out of memory", which is none of the client's. */

@@ -142,6 +142,7 @@ static bool beat(struct reader *r)
 static void report_cut(struct stream *s, int64_t now_ms)
 {
     s->cut++;
+    s->numbers.cut++;
     if (now_ms - s->cut_told_mono_ms < REPORT_MS)
         return;
     REPORT(s->reporter, REPORT_INFO, "a stream's reader took nothing and was cut",
@@ -395,4 +396,30 @@ size_t stream_clients(const struct stream *s)
 void stream_set_max_clients(struct stream *s, size_t n)
 {
     s->max_readers = n;
+}
+
+#define NUMBER(field) offsetof(struct stream_numbers, field)
+static const struct metric metrics[] = {
+    {.name = "flux_event_store_stream_clients",
+     .type = METRIC_GAUGE,
+     .offset = NUMBER(clients),
+     .help = "Clients of event streams and exports."},
+    {.name = "flux_event_store_stream_cut_total",
+     .type = METRIC_COUNTER,
+     .offset = NUMBER(cut),
+     .help = "Stream clients that were cut because they took nothing for 30 s."},
+    {0},
+};
+
+static const void *collect(void *arg)
+{
+    struct stream *s = arg;
+
+    s->numbers.clients = s->n;
+    return &s->numbers;
+}
+
+struct metric_source stream_metrics(struct stream *s)
+{
+    return (struct metric_source){metrics, collect, s};
 }

@@ -23,6 +23,7 @@
 #define FES_HTTP_STREAM_H
 
 #include "http/server.h"
+#include "store/metric.h"
 #include "store/store.h"
 #include "store/units.h"
 
@@ -49,5 +50,7 @@ void stream_shutdown(struct stream *s);
 void stream_free(struct stream *s);
 /* Clients now, exports included. */
 size_t stream_clients(const struct stream *s);
+
+struct metric_source stream_metrics(struct stream *s);
 
 #endif

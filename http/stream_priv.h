@@ -57,6 +57,10 @@ struct stream {
     struct due_heap heap;  /* of all readers */
     int64_t cut_told_mono_ms;
     uint64_t cut; /* readers, since that was last reported */
+    struct stream_numbers {
+        uint64_t clients;
+        uint64_t cut;
+    } numbers;
     bool stopping;
 };
 

@@ -15,6 +15,7 @@
 
 #include "store/event.h"
 #include "store/flags.h"
+#include "store/metric.h"
 #include "store/record.h"
 #include "store/report.h"
 
@@ -136,5 +137,6 @@ struct store_stats {
     uint64_t queued_bytes;
 };
 void store_get_stats(const struct store *s, struct store_stats *ret);
+struct metric_source store_metrics(struct store *s);
 
 #endif
