@@ -305,22 +305,25 @@ static bool pump_reader(struct reader *r, struct budget *left)
     bool caught_up = !b.interrupted && (b.past || more == 0 || more >= b.limit);
     uint64_t cursor = caught_up ? b.limit : b.interrupted ? b.last : more;
     bool broken = r->kind == STREAM_EXPORT && b.damaged;
-    if (caught_up && !broken && r->kind == STREAM_EXPORT)
-        b.n += encode_line(r, NULL, &b.out);
+    if (caught_up && !broken && r->kind == STREAM_EXPORT) {
+        broken = !encode_line(r, NULL, &b.out);
+        b.n++;
+    }
     budget_take(left, cursor - r->cursor, b.out.len);
     size_t len = b.out.len;
     struct piece *p = batch_piece(&b);
-    if (broken || (b.n > 0 && !p)) {
+    bool sent = !broken && (b.n == 0 || p);
+    if (!sent)
         reader_cut(r);
-        return !b.no_memory;
-    }
-    r->cursor = cursor;
-    bool sent = !p || reader_send(r, p, 0, len);
+    else
+        sent = !p || reader_send(r, p, 0, len);
     if (p)
         piece_drop(p);
-    if (sent)
+    if (sent) {
+        r->cursor = cursor;
         pass_on(r, caught_up);
-    return sent && !b.no_memory;
+    }
+    return !b.no_memory;
 }
 
 /* ---- the turn ---- */
