@@ -119,20 +119,37 @@ static size_t add_once(uint64_t *keys, size_t n, uint64_t key)
     return n + 1;
 }
 
-size_t keys_of_record(struct key_seed seed, const struct record *r, uint64_t body_first_digest,
-                      uint64_t body_last_digest, uint64_t ret[static KEYS_OF_RECORD_MAX])
+size_t keys_of_forms(struct key_seed seed, const struct record *r, uint64_t ret[static KEYS_OF_FORMS_MAX])
 {
     struct revision_set set = revision_set_of(r);
     size_t n = 0;
 
-    ret[n++] = key_of_object(seed, r->kind, r->namespace, r->name);
-    n = add_once(ret, n, key_of_body(body_first_digest));
-    n = add_once(ret, n, key_of_body(body_last_digest));
     for (int m = 0; m < REVISION_MEMBERS; m++) {
         struct revision_form forms[REVISION_MAX_FORMS];
         size_t n_forms = revision_forms(set.member[m], (enum revision_member)m, forms);
         for (size_t i = 0; i < n_forms; i++)
             n = add_once(ret, n, key_of_form(seed, &forms[i]));
     }
+    return n;
+}
+
+size_t keys_begin(uint64_t object, uint64_t body_first_digest, uint64_t body_last_digest,
+                  uint64_t ret[static KEYS_OF_RECORD_MAX])
+{
+    ret[0] = object;
+    size_t n = add_once(ret, 1, key_of_body(body_first_digest));
+    return add_once(ret, n, key_of_body(body_last_digest));
+}
+
+size_t keys_of_record(struct key_seed seed, const struct record *r, uint64_t body_first_digest,
+                      uint64_t body_last_digest, uint64_t ret[static KEYS_OF_RECORD_MAX])
+{
+    uint64_t forms[KEYS_OF_FORMS_MAX];
+    size_t n_forms = keys_of_forms(seed, r, forms);
+    size_t n = keys_begin(key_of_object(seed, r->kind, r->namespace, r->name), body_first_digest,
+                          body_last_digest, ret);
+
+    for (size_t i = 0; i < n_forms; i++)
+        n = add_once(ret, n, forms[i]);
     return n;
 }

@@ -285,16 +285,15 @@ static void note_heard(struct store *s, const struct record *r)
         }
 }
 
-bool store_note_record(struct store *s, const struct record *r, uint64_t object)
+bool store_note_record(struct store *s, const struct record *r, uint64_t object, uint64_t cluster)
 {
-    uint64_t digest = key_siphash(s->seed, r->cluster);
-    uint64_t track = key_of_track_in(object, digest, record_decides(r));
+    uint64_t track = key_of_track_in(object, cluster, record_decides(r));
 
     if (!retain_note(s, r, track) || !index_set(s->index, track, r->seq))
         return false;
     if (s->stats.records == 0)
-        s->cluster_digest = digest;
-    s->many_clusters = s->many_clusters || digest != s->cluster_digest;
+        s->cluster_digest = cluster;
+    s->many_clusters = s->many_clusters || cluster != s->cluster_digest;
     if (r->seq > s->last_seq)
         s->last_seq = r->seq;
     s->stats.records++;
@@ -310,7 +309,8 @@ static bool publish_fresh(struct store *s, struct pending *p)
         if (!index_add(s->index, p->keys[i], p->seq))
             return false;
     s->stats.stored++;
-    return store_note_record(s, &p->stored.record, p->keys[0]);
+    return store_note_record(s, &p->stored.record, p->keys[0],
+                             key_siphash(s->seed, p->stored.record.cluster));
 }
 
 /* Of a record's keys only those of its bodies can have changed. */
@@ -451,6 +451,10 @@ bool store_dead(const struct store *s)
 
 bool store_ready(const struct store *s, const char **ret_why)
 {
+    if (s->load) {
+        *ret_why = s->load_why;
+        return false;
+    }
     if (s->dead) {
         *ret_why = "a commit failed; the process is about to end";
         return false;

@@ -1,5 +1,5 @@
 /* Inside of the store: shared by store.c (appends, life of a batch), store_open.c, store_read.c, store_repeat.c and
- * coalesce.c (what an append is), retain.c (what goes), and by ask.c, which reads. */
+ * coalesce.c (what an append is), retain.c (what goes), store_load.c, and by ask.c, which reads. */
 #ifndef FES_STORE_STORE_PRIV_H
 #define FES_STORE_STORE_PRIV_H
 
@@ -91,6 +91,8 @@ struct store {
     struct committer *committer;
     struct key_seed seed;
     struct index *index;
+    struct store_load *load;  /* while the store is being opened; NULL after */
+    char load_why[96];        /* how far that is */
     uint64_t last_seq;        /* newest published record: readers see nothing above */
     int64_t last_received_ms; /* of the newest append */
     bool many_clusters;       /* records of more than one cluster are, or were, in the store */
@@ -202,8 +204,13 @@ void store_drain(struct store *s);
 /* Same object of the same cluster. */
 bool record_same_object(const struct record *a, const struct record *b);
 
-/* A new record is in the index now, object being its first key: moves last_seq, counts. False when out of memory. */
-bool store_note_record(struct store *s, const struct record *r, uint64_t object);
+/* A new record is in the index now: moves last_seq, counts. object: its first key; cluster: key_siphash of its cluster.
+ * False when out of memory. */
+bool store_note_record(struct store *s, const struct record *r, uint64_t object, uint64_t cluster);
+
+/* store_load.c. Needs an open environment. store_load_free also when there is nothing to free. */
+bool store_load_begin(struct store *s, char err[static STORE_ERROR]);
+void store_load_free(struct store *s);
 
 void store_report_error(const struct store *s, const char *sentence, int status);
 
