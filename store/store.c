@@ -235,6 +235,7 @@ void store_flush(struct store *s)
     commit_give(s->committer, &batch);
 }
 
+/* Whoever ends the process says why, in one line (store_errmsg). */
 static void die(struct store *s, const char *why, int status)
 {
     struct text text;
@@ -243,7 +244,6 @@ static void die(struct store *s, const char *why, int status)
     text_init(&text, s->errmsg, sizeof s->errmsg);
     text_addf(&text, "the data directory %s: %s: %s; restart, and check the disk", s->dir, why,
               mdb_strerror(status));
-    store_report_error(s, why, status);
 }
 
 /* What an error of a commit means for its appends; sets the store's state. */

@@ -37,6 +37,8 @@ static const struct row {
     {"pwrite", "ENOSPC", ENOSPC, false, ANY_TIME, 1},
     {"pwrite", "EINTR", EINTR, false, ANY_TIME, 1},
     {"pwrite", "short", 0, false, ANY_TIME, 1},
+    {"meta", "EIO", EIO, false, ANY_TIME, 1},
+    {"meta", "short", 0, false, ANY_TIME, 1},
     {"fdatasync", "EIO", EIO, false, ANY_TIME, 1},
     {"fdatasync", "EIO, on", EIO, true, ANY_TIME, 1},
     {"fsync", "EIO", EIO, false, AT_START, 1},
