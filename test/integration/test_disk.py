@@ -28,8 +28,8 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-def post(server, i, size=20000):
-    return server.post(json.dumps({"reason": f"r{i}", "message": "x" * size}))
+def post(server, i, size=20000, **options):
+    return server.post(json.dumps({"reason": f"r{i}", "message": "x" * size}), **options)
 
 
 def fill(disk):
@@ -164,7 +164,11 @@ def test_stalled_disk(make_server, tmp_path, monkeypatch, record_property, secon
     assert post(server, 0).status == 200
     hold.touch()
     answers = []
-    senders = [threading.Thread(target=lambda i=i: answers.append(post(server, i, 3 << 20).status)) for i in range(1, 33)]
+
+    def send(i):
+        answers.append(post(server, i, 3 << 20, timeout=seconds + fes.DEADLINE).status)
+
+    senders = [threading.Thread(target=send, args=(i,)) for i in range(1, 33)]
     for sender in senders:
         sender.start()
     try:
