@@ -151,7 +151,7 @@ static bool live(struct trial *t, struct client *c, const char *const *env)
     int status = 0;
 
     t->started = false;
-    if (!server_start(&s, t->binary, t->dir, env))
+    if (!server_start(&s, t->binary, t->dir, NULL, env))
         return bad(t, "no server");
     t->started = server_ready(&s, now_us() + LIMIT_US);
     bool good = t->started;
