@@ -10,10 +10,12 @@
 #include <sys/random.h>
 
 /* Arbitrary odd numbers: the same text as an object, a form and a body has different keys. */
-#define OBJECT_TAG UINT64_C(0x6f626a6563742e6b)
-#define FORM_TAG   UINT64_C(0x666f726d2e6b6579)
-#define BODY_TAG   UINT64_C(0x626f64792e6b6579)
-#define TRACK_TAG  UINT64_C(0x747261636b2e6b65)
+#define OBJECT_TAG    UINT64_C(0x6f626a6563742e6b)
+#define OBJECT_IN_TAG UINT64_C(0x6f626a2e636c2e6b)
+#define CLUSTER_TAG   UINT64_C(0x636c75737465722e)
+#define FORM_TAG      UINT64_C(0x666f726d2e6b6579)
+#define BODY_TAG      UINT64_C(0x626f64792e6b6579)
+#define TRACK_TAG     UINT64_C(0x747261636b2e6b65)
 
 bool key_seed_random(struct key_seed *ret)
 {
@@ -92,6 +94,16 @@ uint64_t key_of_object(struct key_seed seed, struct str kind, struct str namespa
 uint64_t key_of_form(struct key_seed seed, const struct revision_form *form)
 {
     return key_siphash(seed, revision_form_text(form)) + FORM_TAG * ((uint64_t)form->kind + 1);
+}
+
+uint64_t key_of_object_in(uint64_t object, uint64_t cluster)
+{
+    return OBJECT_IN_TAG ^ (rotate(object, 7) + rotate(cluster, 47));
+}
+
+uint64_t key_of_cluster(uint64_t cluster)
+{
+    return CLUSTER_TAG ^ cluster;
 }
 
 uint64_t key_of_track_in(uint64_t object, uint64_t cluster, bool decides)

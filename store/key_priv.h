@@ -22,6 +22,9 @@ uint64_t key_siphash(struct key_seed seed, struct str bytes);
 
 /* The object without its cluster: a question names objects of any cluster. */
 uint64_t key_of_object(struct key_seed seed, struct str kind, struct str namespace, struct str name);
+/* The object of one cluster, and the cluster: a cluster is given as key_siphash of its name. */
+uint64_t key_of_object_in(uint64_t object, uint64_t cluster);
+uint64_t key_of_cluster(uint64_t cluster);
 uint64_t key_of_form(struct key_seed seed, const struct revision_form *form);
 /* What an object of one cluster says, in one of two ways: successes and failures, or all else. */
 uint64_t key_of_track(struct key_seed seed, const struct record *r);

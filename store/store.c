@@ -289,11 +289,9 @@ bool store_note_record(struct store *s, const struct record *r, uint64_t object,
 {
     uint64_t track = key_of_track_in(object, cluster, record_decides(r));
 
-    if (!retain_note(s, r, track) || !index_set(s->index, track, r->seq))
+    if (!store_object_add(s, object, cluster, r->seq) || !retain_note(s, r, track) ||
+        !index_set(s->index, track, r->seq))
         return false;
-    if (s->stats.records == 0)
-        s->cluster_digest = cluster;
-    s->many_clusters = s->many_clusters || cluster != s->cluster_digest;
     if (r->seq > s->last_seq)
         s->last_seq = r->seq;
     s->stats.records++;
@@ -305,7 +303,7 @@ bool store_note_record(struct store *s, const struct record *r, uint64_t object,
 
 static bool publish_fresh(struct store *s, struct pending *p)
 {
-    for (size_t i = 0; i < p->n_keys; i++)
+    for (size_t i = 1; i < p->n_keys; i++) /* the first is that of the object */
         if (!index_add(s->index, p->keys[i], p->seq))
             return false;
     s->stats.stored++;

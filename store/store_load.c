@@ -145,14 +145,15 @@ static const char *group_read(struct store *s, struct group_record *g)
     g->n_keys = keys_begin(object->object, stored->body_first_digest, stored->body_last_digest, g->keys);
     memcpy(&g->keys[g->n_keys], revision->keys, revision->n * sizeof revision->keys[0]);
     g->n_keys += revision->n;
-    for (size_t i = 0; i < g->n_keys; i++)
+    index_prefetch(s->index, key_of_object_in(object->object, object->cluster));
+    for (size_t i = 1; i < g->n_keys; i++)
         index_prefetch(s->index, g->keys[i]);
     return NULL;
 }
 
 static const char *group_note(struct store *s, const struct group_record *g)
 {
-    for (size_t i = 0; i < g->n_keys; i++)
+    for (size_t i = 1; i < g->n_keys; i++) /* the first is that of the object */
         if (!index_add(s->index, g->keys[i], g->seq))
             return no_memory;
     if (!store_note_record(s, &g->stored.record, g->keys[0], g->cluster))

@@ -259,6 +259,7 @@ static void store_free(struct store *s)
     hints_free(&s->hints);
     ages_free(s->ages);
     free(s->going_keys);
+    free(s->clusters);
     free(s->dir);
     free(s->cluster);
     free(s);

@@ -83,6 +83,7 @@ static bool on_record(void *arg, const struct record *r)
     size_t n = keys_of_record(pairs->s->seed, r, key_siphash(pairs->s->seed, r->body_first),
                               key_siphash(pairs->s->seed, r->body_last), keys);
 
+    keys[0] = key_of_object_in(keys[0], key_siphash(pairs->s->seed, r->cluster));
     for (size_t i = 0; i < n; i++)
         pairs->at[pairs->n++] = (struct pair){keys[i], r->seq};
     return true;

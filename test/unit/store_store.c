@@ -551,13 +551,47 @@ static void test_find(void)
         CHECK_INT(seen.n, 2);
         find_form(f, "a", &seen);
         CHECK_INT(seen.n, 0);
-        uint64_t keys[] = {
-            key_of_object(f->store->seed, STR("Kustomization"), STR("flux-system"), STR("apps")), 1};
+        uint64_t object =
+            key_of_object(f->store->seed, STR("Kustomization"), STR("flux-system"), STR("apps"));
+        uint64_t keys[] = {key_of_object_in(object, key_siphash(f->store->seed, STR(""))), 1};
         find(f, keys, 2, &seen);
         CHECK_INT(seen.n, 3);
         fixture_reopen(f);
     }
     seqs_free(&seen);
+    fixture_free(f);
+}
+
+/* What one cluster says of an object is not in the way where another's is looked for. */
+static void test_clusters_of_an_object(void)
+{
+    struct fixture *f = fixture_new();
+    struct said said = ks;
+    static const char *const names[] = {"", "a", "b"};
+    char revision[64];
+
+    for (int i = 0; i < 30; i++) {
+        (void)snprintf(revision, sizeof revision, "v1.0.%d", i);
+        said.revision = revision;
+        said.cluster = names[i % 3];
+        CHECK_INT(fixture_store(f, &said, NOW_MS + i * 1000), i + 1);
+    }
+    uint64_t object = key_of_object(f->store->seed, STR("Kustomization"), STR("flux-system"), STR("apps"));
+    for (int i = 0; i < 2; i++) {
+        struct seqs clusters = {0};
+        CHECK(store_object_clusters(f->store, object, &clusters));
+        CHECK_INT(clusters.n, 3);
+        for (size_t j = 0; j < 3; j++) {
+            struct seqs about = {0};
+            CHECK_INT(clusters.at[j], key_siphash(f->store->seed, str_of(names[j])));
+            CHECK(index_get(f->store->index, key_of_object_in(object, clusters.at[j]), &about));
+            CHECK_INT(about.n, 10);
+            CHECK_INT(about.at[9], 28 + j);
+            seqs_free(&about);
+        }
+        seqs_free(&clusters);
+        fixture_reopen(f);
+    }
     fixture_free(f);
 }
 
@@ -797,6 +831,7 @@ int main(void)
                                        TEST(test_close_commits),
                                        TEST(test_scan),
                                        TEST(test_find),
+                                       TEST(test_clusters_of_an_object),
                                        TEST(test_second_process),
                                        TEST(test_refuses_what_it_cannot_trust),
                                        TEST(test_damaged_body_is_not_given_away),
