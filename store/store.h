@@ -68,12 +68,19 @@ enum store_status {
  * from store_dispatch or store_close, never from inside store_append. */
 typedef void store_done(void *arg, uint64_t token, enum store_status status, uint64_t seq);
 
-/* Queues one event. `body` and `e` are copied. A result other than STORE_OK means: refused, on_done will not
- * fire. on_done may be NULL. now_ms: wall clock. A repeat (a body byte-equal to the newest record of its
- * object, or to the first or last body of any stored record with a usable timestamp) has no second effect and
- * completes with that record's seq. So does a VIA_STATUS event that says what the newest success or failure of its
- * object says already. A statement that its object already made is coalesced (store/coalesce.c) and completes with the
- * seq of the record that it is now part of. */
+/* Queues one event. `body` and `e` are copied. A result other than STORE_OK means: refused, on_done will not fire. on_done
+ * may be NULL. now_ms: wall clock.
+ *
+ * A repeat (a body byte-equal to the newest record of its object, or to the first or last body of any stored record with a
+ * usable timestamp) has no second effect and completes with that record's seq. So does a VIA_STATUS event that says what
+ * the newest success or failure of its object says already. A statement that its object already made is coalesced
+ * (store/coalesce.c) and completes with the seq of the record that it is now part of.
+ *
+ * Where nothing tells a retried delivery from a new statement, it is taken for a new one: of a body without a usable
+ * timestamp when its object said something else meanwhile, and of a body that is neither the first nor the last of its
+ * record any more. Such a delivery counts anew and, without a timestamp, is said now; whoever sends without a clock may
+ * mean just that (fail, succeed, fail), and of the two errors a statement too many only makes a success or a failure
+ * younger, while one too few would hide it. */
 enum store_status store_append(struct store *s, const struct flux_event *e, struct str body,
                                enum event_via via, int64_t now_ms, store_done *on_done, void *arg,
                                uint64_t token);
