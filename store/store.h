@@ -15,6 +15,7 @@
 
 #include "store/event.h"
 #include "store/flags.h"
+#include "store/metric.h"
 #include "store/record.h"
 #include "store/report.h"
 
@@ -27,6 +28,10 @@ struct store_config {
     int64_t retention_ms;      /* records not changed for so long go; 0: none does */
     uint64_t max_bytes;        /* of the file; the longest-unchanged records go; 0: no bound */
     uint64_t max_queued_bytes; /* bodies appended and not yet committed; 0: STORE_MAX_QUEUED_BYTES */
+    /* Called when all files are open, and before the writer thread is made: a thread inherits what its maker may do.
+     * NULL: nothing. */
+    void (*before_writer)(void *arg);
+    void *before_writer_arg;
 };
 extern const struct flag store_flags[]; /* fill a struct store_config */
 
@@ -46,7 +51,7 @@ struct store *store_open(const struct store_config *config, const struct reporte
 /* The same in slices, for a loop that must answer meanwhile. store_begin takes the directory, opens the file, and fails
  * as store_open does but for damaged records: they are read by store_load, at most `most` of them each time. Until that has
  * returned STORE_LOADED, which is the only sign of it, the store is not ready and nothing but store_load, store_ready,
- * store_get_stats, store_subscribe, store_unsubscribe, store_set_suspended, store_pending, store_dead and store_close may be
+ * store_get_stats, store_subscribe, store_unsubscribe, store_set_suspended, store_metrics, store_pending, store_dead and store_close may be
  * called. STORE_LOAD_FAILED: one line in err, and nothing but store_close is left to do. */
 struct store *store_begin(const struct store_config *config, const struct reporter *reporter,
                           char err[static STORE_ERROR]);
@@ -126,6 +131,10 @@ typedef bool store_visit(void *arg, const struct record *r);
  * of them. Returns the seq to pass as `after` to go on, or 0 when the end was reached. */
 uint64_t store_scan(struct store *s, uint64_t after, bool descending, size_t max, store_visit *visit,
                     void *arg);
+/* The highest id that readers see or ever saw; 0: none. */
+uint64_t store_newest(const struct store *s);
+/* The highest id that was given and is not stored any more; 0: none. Above it nothing is missing. */
+uint64_t store_gone(const struct store *s);
 /* One record. False when it is not stored. */
 bool store_get(struct store *s, uint64_t seq, store_visit *visit, void *arg);
 
@@ -149,5 +158,6 @@ struct store_stats {
     uint64_t queued_bytes;
 };
 void store_get_stats(const struct store *s, struct store_stats *ret);
+struct metric_source store_metrics(struct store *s);
 
 #endif

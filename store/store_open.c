@@ -309,6 +309,8 @@ struct store *store_begin(const struct store_config *config, const struct report
         store_free(s);
         return NULL;
     }
+    if (config->before_writer)
+        config->before_writer(config->before_writer_arg);
     return s;
 }
 

@@ -12,7 +12,8 @@ cd "$(dirname "$0")/../.."
 make --no-print-directory build/libstore.a build/flux-event-store
 make --no-print-directory -f test/Makefile build/test/fill_store
 mkdir -p build/bench
-cc -std=c17 -O2 -g -D_GNU_SOURCE -o build/bench/load test/bench/load.c $(pkg-config --libs openssl)
+read -r -a libs <<<"$(pkg-config --cflags --libs openssl)"
+cc -std=c17 -O2 -g -D_GNU_SOURCE -o build/bench/load test/bench/load.c "${libs[@]}"
 rounds=${ROUNDS:-7}
 seconds=${SECONDS_EACH:-2}
 senders=64

@@ -79,7 +79,8 @@ def get(path):
 
 
 POST = "POST /events HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 14\r\n\r\n{\"reason\":\"x\"}"
-REFUSED = [POST, get("/events"), get("/events/1"), get("/verdict?revision=a"), get("/wait?revision=a&timeout=60s")]
+STREAM = get("/events").replace("Host: x", "Host: x\r\nAccept: text/event-stream")
+REFUSED = [POST, STREAM, get("/events"), get("/events/1"), get("/verdict?revision=a"), get("/wait?revision=a&timeout=60s")]
 
 
 def test_who_asks_while_it_opens_is_told_so(opening):
@@ -88,6 +89,7 @@ def test_who_asks_while_it_opens_is_told_so(opening):
     ready = send(server, get("/readyz"))
     refused = [send(server, request) for request in REFUSED]
     runs = send(server, get("/runs"))
+    metrics = send(server, get("/metrics"))
     server.process.signal(signal.SIGCONT)
     for client in alive:
         assert receive(client)[0].startswith("HTTP/1.1 200 ")
@@ -100,6 +102,7 @@ def test_who_asks_while_it_opens_is_told_so(opening):
         assert head.startswith("HTTP/1.1 503 ") and "\r\nRetry-After: 2" in head, (request, head, body)
         assert body == '{"error":"the store is being opened: try again"}\n', (request, body)
     assert receive(runs)[0].startswith("HTTP/1.1 200 ")
+    assert "\nflux_event_store_store_ready 0\n" in receive(metrics)[1]
     assert not started(server), "all this was answered while it was opening"
     wait_until(lambda: server.get("/readyz").status == 200, what="open")
     assert started(server)[0]["records"] == RECORDS
