@@ -11,6 +11,7 @@
  * handed to the writer. Callbacks only queue. Only this file reads clocks, argv and signals, and only this
  * file writes log lines.
  */
+#include "controller/cluster.h"
 #include "controller/controller.h"
 #include "controller/flux_watch.h"
 #include "http/auth.h"
@@ -20,7 +21,6 @@
 #include "http/server.h"
 #include "http/wait.h"
 #include "k8s/client.h"
-#include "k8s/watch.h"
 #include "store/store.h"
 #include "store/transfer.h"
 #include "store/waiters.h"
@@ -41,7 +41,6 @@ enum { EXIT_CONFIG = 2 }; /* a bad flag or file */
 
 #define SHUTDOWN_MS      4500 /* the contract: exit within 5 s */
 #define ASKS_PER_TURN    256  /* questions asked before other work gets its turn */
-#define MAX_WATCHES      ((RUN_KINDS + FLUX_RESOURCES) * FLAG_LIST_MAX)
 #define TURN_SECONDS_MAX 3600
 
 /* ---- configuration ---- */
@@ -75,17 +74,6 @@ struct config {
     struct flux_watch_config flux;
 };
 
-struct watch {
-    struct program *program;
-    struct k8s_watch *watch;
-    const char *plural;
-    bool is_flux;
-    enum run_kind kind; /* unless is_flux */
-    unsigned scope;
-    const char *namespace; /* NULL: all */
-    bool told;             /* that it is in step */
-};
-
 struct program {
     struct config config;
     struct reporter reporter;
@@ -98,21 +86,15 @@ struct program {
     struct runs *runs;
     struct store *store;
     struct waiters *waiters;
-    struct k8s_client *k8s;
-    struct controller *controller;
-    struct flux_watch *flux;
-    struct watch watches[MAX_WATCHES];
-    size_t n_watches;
+    struct cluster *cluster; /* NULL: --no-kube */
     struct event *store_event;
-    struct event *wake_event;
+    struct event *cluster_event;
     struct event *retain_event;
-    struct event *flux_event;
     struct event *signal_events[3];
     struct event *shutdown_event;
     bool stopping;
     bool shutdown_expired;
     bool questions_left;
-    char watches_why[256]; /* what /readyz says of them */
 };
 
 /* ---- clocks ---- */
@@ -171,65 +153,7 @@ static bool logger_init(struct logger *logger, const struct main_config *config)
     return true;
 }
 
-/* ---- the Kubernetes side: watches and the controller's I/O ---- */
-
-static void on_watch_list(void *arg)
-{
-    struct watch *w = arg;
-    controller_on_list(w->program->controller, w->kind, w->scope);
-}
-
-static void on_watch_object(void *arg, enum k8s_change change, struct str json)
-{
-    struct watch *w = arg;
-    controller_on_object(w->program->controller, w->kind, w->scope, change == K8S_DELETED, json,
-                         moment_now());
-}
-
-static void on_watch_synced(void *arg)
-{
-    struct watch *w = arg;
-
-    if (!w->told)
-        REPORT(&w->program->reporter, REPORT_INFO, "watching",
-               FIELD_TEXT("resource", run_kind_name(w->kind)->plural),
-               FIELD_TEXT("namespace", w->namespace ? w->namespace : "all"));
-    w->told = true;
-    controller_on_synced(w->program->controller, w->kind, w->scope, moment_now());
-}
-
-static void on_watch_absent(void *arg)
-{
-    struct watch *w = arg;
-
-    w->told = false;
-    controller_on_absent(w->program->controller, w->kind, w->scope);
-}
-
-static void on_k8s_reply(void *arg, uint64_t token, const struct k8s_reply *reply)
-{
-    struct program *p = arg;
-    controller_on_reply(p->controller, token, reply->status, reply->retry_after_ms, reply->body,
-                        moment_now());
-}
-
-static bool io_patch(void *arg, uint64_t token, const char *path, struct str body, bool urgent)
-{
-    struct program *p = arg;
-    return k8s_request(p->k8s, K8S_PATCH, path, body, urgent, on_k8s_reply, p, token);
-}
-
-static bool io_get(void *arg, uint64_t token, const char *path)
-{
-    struct program *p = arg;
-    return k8s_request(p->k8s, K8S_GET, path, STR_NONE, true, on_k8s_reply, p, token);
-}
-
-static void io_create_event(void *arg, const char *path, struct str body)
-{
-    struct program *p = arg;
-    k8s_request(p->k8s, K8S_CREATE, path, body, false, NULL, NULL, 0);
-}
+/* ---- the Kubernetes side ---- */
 
 static void wake_at(struct event *timer, int64_t mono_ms)
 {
@@ -246,114 +170,9 @@ static void wake_at(struct event *timer, int64_t mono_ms)
     event_add(timer, &(struct timeval){.tv_sec = in_ms / 1000, .tv_usec = in_ms % 1000 * 1000});
 }
 
-static void io_wake_at(void *arg, int64_t mono_ms)
+static void cluster_wake_at(void *arg, int64_t mono_ms)
 {
-    wake_at(((struct program *)arg)->wake_event, mono_ms);
-}
-
-static void on_flux_list(void *arg)
-{
-    struct watch *w = arg;
-    flux_watch_on_list(w->program->flux, w->scope);
-}
-
-static void on_flux_object(void *arg, enum k8s_change change, struct str json)
-{
-    struct watch *w = arg;
-    flux_watch_on_object(w->program->flux, w->scope, change == K8S_DELETED, json, moment_now());
-}
-
-static void on_flux_synced(void *arg)
-{
-    struct watch *w = arg;
-    flux_watch_on_synced(w->program->flux, w->scope);
-}
-
-static void on_flux_absent(void *arg)
-{
-    struct watch *w = arg;
-    flux_watch_on_absent(w->program->flux, w->scope);
-}
-
-static void flux_wake_at(void *arg, int64_t mono_ms)
-{
-    wake_at(((struct program *)arg)->flux_event, mono_ms);
-}
-
-static void flux_list_again(void *arg)
-{
-    struct program *p = arg;
-
-    for (size_t i = 0; i < p->n_watches; i++)
-        if (p->watches[i].is_flux)
-            k8s_watch_list_again(p->watches[i].watch);
-}
-
-static void flux_suspended(void *arg, struct str kind, struct str namespace, struct str name)
-{
-    waiters_poke_object(((struct program *)arg)->waiters, kind, namespace, name);
-}
-
-#define PATH_MOST 512
-
-/* One collection, in one namespace or (NULL) in all. The prefixes are versions of it, the preferred one first. */
-static bool watch_start(struct program *p, const struct watch *what, const char *const *prefixes, size_t n,
-                        const char *namespace)
-{
-    static const struct k8s_watch_callbacks runs = {on_watch_list, on_watch_object, on_watch_synced,
-                                                    on_watch_absent, NULL};
-    static const struct k8s_watch_callbacks flux = {on_flux_list, on_flux_object, on_flux_synced,
-                                                    on_flux_absent, NULL};
-    struct watch *w = &p->watches[p->n_watches];
-    struct k8s_watch_callbacks callbacks = what->is_flux ? flux : runs;
-    struct k8s_watch_options options = {.n_collections = n, .optional = what->is_flux};
-    char paths[K8S_WATCH_MOST][PATH_MOST];
-
-    for (size_t i = 0; i < n; i++) {
-        struct text path;
-        text_init(&path, paths[i], PATH_MOST);
-        text_addf(&path, "%s%s%s/%s", prefixes[i], namespace ? "/namespaces/" : "",
-                  namespace ? namespace : "", what->plural);
-        options.collections[i] = paths[i];
-    }
-    *w = *what;
-    w->program = p;
-    w->scope = (unsigned)p->n_watches;
-    w->namespace = namespace;
-    callbacks.arg = w;
-    w->watch = k8s_watch_new(p->k8s, &options, &callbacks);
-    if (!w->watch)
-        return false;
-    p->n_watches++;
-    return true;
-}
-
-/* In each of the namespaces, or in all of them at once when none is named. */
-static bool watch_start_in(struct program *p, const struct watch *what, const char *const *prefixes, size_t n,
-                           const struct flag_list *namespaces)
-{
-    if (namespaces->n == 0)
-        return watch_start(p, what, prefixes, n, NULL);
-    for (size_t i = 0; i < namespaces->n; i++)
-        if (!watch_start(p, what, prefixes, n, namespaces->values[i]))
-            return false;
-    return true;
-}
-
-static bool watches_start(struct program *p)
-{
-    for (int kind = 0; kind < RUN_KINDS; kind++) {
-        const struct run_kind_name *name = run_kind_name((enum run_kind)kind);
-        struct watch what = {.kind = (enum run_kind)kind, .plural = name->plural};
-        if (!watch_start_in(p, &what, &name->prefix, 1, &p->config.k8s.namespaces))
-            return false;
-    }
-    for (size_t i = 0; p->flux && i < FLUX_RESOURCES; i++) {
-        struct watch what = {.is_flux = true, .plural = flux_resources[i].plural};
-        if (!watch_start_in(p, &what, flux_resources[i].prefixes, FLUX_VERSIONS, &p->config.flux.namespaces))
-            return false;
-    }
-    return true;
+    wake_at(((struct program *)arg)->cluster_event, mono_ms);
 }
 
 /* What GET /runs shows. */
@@ -361,8 +180,8 @@ static char *runs_piece_now(void *arg, uint64_t *position, bool *ret_last)
 {
     struct program *p = arg;
 
-    if (p->controller)
-        return controller_list(p->controller, position, moment_now(), ret_last);
+    if (p->cluster)
+        return cluster_list(p->cluster, position, ret_last);
     *ret_last = true;
     return strdup("{\"waiting\":[],\"finished\":[]}\n");
 }
@@ -377,43 +196,14 @@ static bool store_part(void *arg, const char **ret_why)
     return !p->stopping && p->store && store_ready(p->store, ret_why);
 }
 
-/* Ready when each collection is either in step or known to be absent, and at least one is in step. */
-static bool watches_part(struct program *p, bool flux, const char **ret_why)
-{
-    bool synced = false;
-    bool failing = false;
-
-    if (!k8s_client_reachable(p->k8s, ret_why))
-        return false;
-    for (size_t i = 0; i < p->n_watches; i++) {
-        const char *why = NULL;
-        enum k8s_watch_state state = k8s_watch_state(p->watches[i].watch, &why);
-        if (p->watches[i].is_flux != flux)
-            continue;
-        synced |= state == K8S_WATCH_SYNCED;
-        if (state == K8S_WATCH_STARTING || state == K8S_WATCH_FAILING) {
-            failing = true;
-            (void)snprintf(p->watches_why, sizeof p->watches_why, "%s: %s", p->watches[i].plural,
-                           why && *why ? why : "being listed");
-            *ret_why = p->watches_why;
-        } else if (state == K8S_WATCH_ABSENT && !failing) {
-            (void)snprintf(p->watches_why, sizeof p->watches_why,
-                           "not served, or not to be read; looking again every 30 s; %s: %s",
-                           p->watches[i].plural, why);
-            *ret_why = p->watches_why;
-        }
-    }
-    return synced && !failing;
-}
-
 static bool runs_part(void *arg, const char **ret_why)
 {
-    return watches_part(arg, false, ret_why);
+    return cluster_runs_ready(((struct program *)arg)->cluster, ret_why);
 }
 
 static bool flux_part(void *arg, const char **ret_why)
 {
-    return watches_part(arg, true, ret_why);
+    return cluster_flux_ready(((struct program *)arg)->cluster, ret_why);
 }
 
 /* ---- the loop ---- */
@@ -462,8 +252,8 @@ static void on_reload_signal(evutil_socket_t number, short what, void *arg)
     (void)what;
 
     auth_reload(p->auth, clock_ms(CLOCK_MONOTONIC));
-    if (p->k8s)
-        k8s_client_reload(p->k8s);
+    if (p->cluster)
+        cluster_reload(p->cluster);
     REPORT(&p->reporter, REPORT_INFO, "files read again", FIELD_TEXT("signal", "SIGHUP"));
 }
 
@@ -471,24 +261,21 @@ static void turn_end(struct program *p)
 {
     struct moment now = moment_now();
 
-    if (p->controller)
-        controller_set_moment(p->controller, now);
+    if (p->cluster)
+        cluster_set_moment(p->cluster, now);
     p->questions_left = waiters_run(p->waiters, now.wall_ms, ASKS_PER_TURN);
-    if (p->controller)
-        controller_tick(p->controller, now);
+    if (p->cluster)
+        cluster_tick(p->cluster, now);
     int64_t retain_at_ms = p->stopping ? INT64_MAX : store_tick(p->store, now.wall_ms);
     wake_at(p->retain_event,
             retain_at_ms == INT64_MAX ? INT64_MAX : retain_at_ms - now.wall_ms + now.mono_ms);
-    if (p->flux)
-        flux_watch_tick(p->flux, now);
     store_flush(p->store);
 }
 
 static bool drained(const struct program *p)
 {
     return http_server_pending(p->server) == 0 && !store_pending(p->store) &&
-           (!p->controller || controller_pending(p->controller) == 0) &&
-           (!p->k8s || k8s_client_pending(p->k8s) == 0);
+           (!p->cluster || cluster_pending(p->cluster) == 0);
 }
 
 static int loop(struct program *p)
@@ -528,14 +315,13 @@ static bool events_init(struct program *p)
     for (size_t i = 0; i < 2; i++)
         p->signal_events[i] = evsignal_new(p->base, stop_signals[i], on_stop_signal, p);
     p->signal_events[2] = evsignal_new(p->base, SIGHUP, on_reload_signal, p);
-    p->wake_event = evtimer_new(p->base, on_wake, p);
+    p->cluster_event = evtimer_new(p->base, on_wake, p);
     p->retain_event = evtimer_new(p->base, on_wake, p);
-    p->flux_event = evtimer_new(p->base, on_wake, p);
     p->shutdown_event = evtimer_new(p->base, on_shutdown_time, p);
     for (size_t i = 0; i < 3; i++)
         if (!p->signal_events[i] || event_add(p->signal_events[i], NULL) != 0)
             return false;
-    return p->wake_event && p->retain_event && p->flux_event && p->shutdown_event;
+    return p->cluster_event && p->retain_event && p->shutdown_event;
 }
 
 static int auth_init(struct program *p)
@@ -589,28 +375,22 @@ static int store_init(struct program *p)
     return 0;
 }
 
-static int k8s_init(struct program *p)
+static int cluster_init(struct program *p)
 {
-    const struct controller_io io = {p, io_patch, io_get, io_create_event, io_wake_at};
-    const struct flux_watch_io flux_io = {p, flux_list_again, flux_wake_at, flux_suspended};
-    char err[K8S_ERROR > CONTROLLER_ERROR ? K8S_ERROR : CONTROLLER_ERROR];
+    const struct cluster_config config = {&p->config.k8s, &p->config.controller, &p->config.flux};
+    const struct cluster_io io = {p, moment_now, cluster_wake_at};
+    char err[CLUSTER_ERROR];
 
     if (p->config.k8s.disabled)
         return 0;
-    p->k8s = k8s_client_new(p->base, &p->config.k8s, &p->reporter, err);
-    if (!p->k8s)
-        return config_error(err);
-    p->controller = controller_new(&p->config.controller, p->waiters, &io, &p->reporter, err);
-    if (!p->controller)
+    p->cluster = cluster_new(p->base, &config, p->store, p->waiters, &io, &p->reporter, err);
+    if (!p->cluster)
         return config_error(err);
     if (p->config.main.check)
         return 0;
-    if (!p->config.flux.disabled) {
-        p->flux = flux_watch_new(p->store, &flux_io, &p->reporter);
-        if (!p->flux || !health_add(p->health, "fluxObjects", false, flux_part, p))
-            return config_error("out of memory");
-    }
-    if (!watches_start(p) || !health_add(p->health, "runs", false, runs_part, p))
+    if (!health_add(p->health, "runs", false, runs_part, p) ||
+        (!p->config.flux.disabled && !health_add(p->health, "fluxObjects", false, flux_part, p)) ||
+        !cluster_start(p->cluster))
         return config_error("out of memory");
     return 0;
 }
@@ -618,17 +398,14 @@ static int k8s_init(struct program *p)
 /* What reports to another part goes first; the store before those that its close still completes. */
 static void program_free(struct program *p)
 {
-    for (size_t i = 0; i < p->n_watches; i++)
-        k8s_watch_free(p->watches[i].watch);
-    k8s_client_free(p->k8s);
+    cluster_stop(p->cluster);
     if (p->store_event)
         event_free(p->store_event);
     runs_free(p->runs);
     wait_free(p->wait);
-    controller_free(p->controller);
     waiters_free(p->waiters);
     store_close(p->store);
-    flux_watch_free(p->flux);
+    cluster_free(p->cluster);
     events_free(p->events);
     health_free(p->health);
     http_server_free(p->server);
@@ -636,12 +413,10 @@ static void program_free(struct program *p)
     for (size_t i = 0; i < 3; i++)
         if (p->signal_events[i])
             event_free(p->signal_events[i]);
-    if (p->wake_event)
-        event_free(p->wake_event);
+    if (p->cluster_event)
+        event_free(p->cluster_event);
     if (p->retain_event)
         event_free(p->retain_event);
-    if (p->flux_event)
-        event_free(p->flux_event);
     if (p->shutdown_event)
         event_free(p->shutdown_event);
     if (p->base)
@@ -701,7 +476,7 @@ static int serve(struct program *p)
     status = p->config.main.check ? http_check(p) : http_init(p);
     if (status != 0)
         return status;
-    if ((status = store_init(p)) != 0 || (status = k8s_init(p)) != 0)
+    if ((status = store_init(p)) != 0 || (status = cluster_init(p)) != 0)
         return status;
     if (p->config.main.check) {
         (void)puts("ok");
@@ -714,10 +489,10 @@ static int serve(struct program *p)
     store_get_stats(p->store, &stats);
     REPORT(&p->reporter, REPORT_INFO, "started", FIELD_TEXT("version", FES_VERSION),
            FIELD_TEXT("dataDir", p->config.store.dir), FIELD_INT("records", stats.records),
-           FIELD_TEXT("runs", p->k8s ? "watched" : "off (--no-kube)"),
-           FIELD_TEXT("fluxObjects", p->flux  ? "watched"
-                                     : p->k8s ? "off (--no-flux-watch)"
-                                              : "off (--no-kube)"));
+           FIELD_TEXT("runs", p->cluster ? "watched" : "off (--no-kube)"),
+           FIELD_TEXT("fluxObjects", !p->cluster               ? "off (--no-kube)"
+                                     : p->config.flux.disabled ? "off (--no-flux-watch)"
+                                                               : "watched"));
     return loop(p);
 }
 
