@@ -147,17 +147,23 @@ helm-controller $HELM_CONTROLLER
 LIST
 }
 
-# What the chart can make objects of beside Flux's kinds, and the kind that its example is installed with.
+# The kinds of Flux's sources, which the examples in docs/ have.
+build_source_crds() {
+  local dir
+  dir=$(module_dir github.com/fluxcd/source-controller "v$SOURCE_CONTROLLER")
+  mkdir crds
+  cp "$dir"/config/crd/bases/*.yaml crds/
+}
+
+# What the chart can make objects of beside Flux's kinds.
 build_chart_crds() {
-  local prometheus gateway source
+  local prometheus gateway
   prometheus=$(module_dir github.com/prometheus-operator/prometheus-operator "v$PROMETHEUS_OPERATOR")
   gateway=$(module_dir sigs.k8s.io/gateway-api "v$GATEWAY_API")
-  source=$(module_dir github.com/fluxcd/source-controller "v$SOURCE_CONTROLLER")
   mkdir crds
   cp "$prometheus/example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml" \
     "$prometheus/example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml" \
-    "$gateway/config/crd/standard/gateway.networking.k8s.io_httproutes.yaml" \
-    "$source/config/crd/bases/source.toolkit.fluxcd.io_ocirepositories.yaml" crds/
+    "$gateway/config/crd/standard/gateway.networking.k8s.io_httproutes.yaml" crds/
 }
 
 build_kustomize() {
@@ -228,9 +234,8 @@ component() {
   notification-controller)
     build notification-controller "$NOTIFICATION_CONTROLLER" build_notification_controller
     ;;
-  chart-crds)
-    build chart-crds "$PROMETHEUS_OPERATOR-$GATEWAY_API-$SOURCE_CONTROLLER" build_chart_crds
-    ;;
+  source-crds) build source-crds "$SOURCE_CONTROLLER" build_source_crds ;;
+  chart-crds) build chart-crds "$PROMETHEUS_OPERATOR-$GATEWAY_API" build_chart_crds ;;
   kustomize) build kustomize "$KUSTOMIZE" build_kustomize ;;
   promtool) build promtool "$DEBIAN" build_promtool ;;
   base-image) build base-image "$DEBIAN" build_base_image ;;

@@ -26,10 +26,8 @@ func (w *world) helm(args ...string) (stdout, stderr string, err error) {
 	cmd := exec.Command(filepath.Join(w.components["helm"], "helm"), args...)
 	var out, errors bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errors
-	// What the user of this machine has configured for helm is no part of a test.
-	for _, variable := range []string{"CONFIG", "CACHE", "DATA"} {
-		cmd.Env = append(cmd.Env, "HELM_"+variable+"_HOME="+w.file("helm"))
-	}
+	// What the user of this machine has configured for helm is no part of a test; helm keeps its files in HOME.
+	cmd.Env = []string{"HOME=" + w.folder}
 	if err = cmd.Run(); err != nil {
 		err = fmt.Errorf("helm %s: %w: %s", args[0], err, errors.String())
 	}

@@ -220,7 +220,7 @@ func (w *world) applyCRDs() error {
 			}
 		}
 	}
-	if err := w.establish(crds); err != nil {
+	if err := w.installCRDs(crds); err != nil {
 		return err
 	}
 	for _, r := range []resource{runKind, customRunKind, pipelineRunKind} {
@@ -236,8 +236,8 @@ func (w *world) applyCRDs() error {
 	return nil
 }
 
-// establish applies CRDs and waits until they are served.
-func (w *world) establish(crds []object) error {
+// installCRDs waits until they are established.
+func (w *world) installCRDs(crds []object) error {
 	const collection = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/"
 	for _, crd := range crds {
 		path := collection + name(crd) + "?fieldManager=e2e&force=true"
