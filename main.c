@@ -25,6 +25,7 @@
 #include "http/stream.h"
 #include "http/wait.h"
 #include "k8s/client.h"
+#include "k8s/ping.h"
 #include "store/sandbox.h"
 #include "store/store.h"
 #include "store/transfer.h"
@@ -81,6 +82,7 @@ struct config {
     struct k8s_config k8s;
     struct controller_config controller;
     struct flux_watch_config flux;
+    struct ping_config ping;
 };
 
 struct program {
@@ -599,10 +601,25 @@ static int serve(struct program *p)
     return loop(p);
 }
 
+static int ping_server(const char *url, const struct config *config)
+{
+    char err[PING_ERROR], id[PING_ID];
+
+    signal(SIGPIPE, SIG_IGN);
+    if (!ping_run(url, &config->ping, config->auth.post_token_file, config->auth.read_token_file, wall_ms(),
+                  id, err)) {
+        (void)fprintf(stderr, NAME ": ping %s: %s\n", url, err);
+        return EXIT_FAILURE;
+    }
+    (void)printf("%s stored an event and gives it back: id %s\n", url, id);
+    return EXIT_SUCCESS;
+}
+
 static void help(const struct flag_section *sections, size_t n)
 {
     (void)puts("Usage: " NAME " [serve] [flags]\n"
-               "       " NAME " export | import FILE | verify [--data-dir DIR]   (no server may hold it)\n\n"
+               "       " NAME " export | import FILE | verify [--data-dir DIR]   (no server may hold it)\n"
+               "       " NAME " ping URL [--post-token-file FILE]   (posts an event and reads it back)\n\n"
                "Keeps what Flux says, durably, and finishes the Tekton Runs and CustomRuns of kind\n"
                "FluxDeploymentWait that wait for a revision.\n\n"
                "In a pod no flag is needed. Outside: kubectl proxy, and --kube-api http://127.0.0.1:8001,\n"
@@ -622,6 +639,7 @@ int main(int argc, char *argv[])
         {k8s_flags, &config->k8s},
         {controller_flags, &config->controller},
         {flux_watch_flags, &config->flux},
+        {ping_flags, &config->ping},
         {main_flags, &config->main},
     };
     const size_t n_sections = sizeof sections / sizeof *sections;
@@ -642,11 +660,15 @@ int main(int argc, char *argv[])
     }
     bool import = strcmp(words[0], "import") == 0;
     bool offline = import || strcmp(words[0], "export") == 0 || strcmp(words[0], "verify") == 0;
-    if ((!offline && strcmp(words[0], "serve") != 0) || n_words > 1 + (size_t)import ||
-        (import && n_words < 2)) {
-        (void)fprintf(stderr, NAME ": %s: use serve, export, import FILE or verify; see --help\n", words[0]);
+    bool ping = strcmp(words[0], "ping") == 0, one_more = import || ping;
+    if ((!offline && !ping && strcmp(words[0], "serve") != 0) || n_words > 1 + (size_t)one_more ||
+        (one_more && n_words < 2)) {
+        (void)fprintf(stderr, NAME ": %s: use serve, export, import FILE, verify or ping URL; see --help\n",
+                      words[0]);
         return EXIT_CONFIG;
     }
+    if (ping)
+        return ping_server(words[1], config);
     if (!logger_init(&logger, &config->main))
         return EXIT_CONFIG;
     program.reporter = (struct reporter){on_report, &logger};
