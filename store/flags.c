@@ -132,6 +132,20 @@ bool flags_parse(const struct flag_section *sections, size_t n_sections, int arg
     return true;
 }
 
+void flags_each_file(const struct flag_section *sections, size_t n_sections, flag_visit *visit, void *arg)
+{
+    for (size_t i = 0; i < n_sections; i++)
+        for (const struct flag *flag = sections[i].flags; flag->name; flag++) {
+            const void *field = field_of(&sections[i], flag);
+            if (!flag->argument || strcmp(flag->argument, "FILE") != 0)
+                continue;
+            if (flag->type == FLAG_STRING && *(const char *const *)field)
+                visit(arg, *(const char *const *)field);
+            for (size_t j = 0; flag->type == FLAG_LIST && j < ((const struct flag_list *)field)->n; j++)
+                visit(arg, ((const struct flag_list *)field)->values[j]);
+        }
+}
+
 void flags_print(const struct flag *flags, FILE *out)
 {
     for (const struct flag *flag = flags; flag->name; flag++) {
