@@ -63,6 +63,7 @@ read -r simulator simulator_asan <<<"$4"
 tap "simulator, 10000 seeds" "$simulator" 10000
 tap "simulator, 300 seeds (ASan)" "$simulator_asan" 300
 tap hardening test/hardening.sh build/flux-event-store
+tap release test/release.sh
 tap conformance test/conformance.sh
 
 integration fast -n 4 -m "not slow"
