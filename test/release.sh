@@ -99,4 +99,25 @@ check "Debian's 2.1.12 before that may not" with 'libevent .* has known holes' L
   LIBEVENT_PACKAGE=2.1.12-stable-8
 check 'an OpenSSL that gets no fixes may not' with 'gets no fixes' OPENSSL=1.1.1w
 check 'OpenSSL 3.0 of Debian 12 may' with fine OPENSSL=3.0.17 OPENSSL_PACKAGE=3.0.17-1~deb12u2
+
+# What makes the chart a release's, without helm, which test/e2e has.
+chart() {
+  mkdir -p "$work/chart"
+  cat >"$work/bin/helm" <<'EOS'
+#!/bin/sh
+case $1 in package) cp "$2/Chart.yaml" "$2/values.yaml" "$4" ;; template) echo rendered ;; esac
+EOS
+  chmod +x "$work/bin/helm"
+  HELM="$work/bin/helm" .ci/chart.sh 1.2.3-rc.1 registry.example.com/flux-event-store "$work/chart" || return 1
+  diff <(grep -E '^(version|appVersion):' "$work/chart/Chart.yaml") - <<'EOS' || return 1
+version: 1.2.3-rc.1
+appVersion: 1.2.3-rc.1
+EOS
+  diff chart/values.yaml "$work/chart/values.yaml" >"$work/changes"
+  diff - <(grep '^[<>]' "$work/changes") <<'EOS' && grep -qx rendered "$work/chart/install.yaml"
+<   repository: flux-event-store
+>   repository: registry.example.com/flux-event-store
+EOS
+}
+check "a release's chart has its version and its image" chart
 echo "1..$n"
