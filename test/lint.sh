@@ -38,6 +38,7 @@ cppcheck --include="$queue" --quiet --error-exitcode=1 --std=c11 --enable=warnin
   --suppress=missingIncludeSystem --suppress=invalidPrintfArgType_sint -I. \
   "${product[@]/%.h/.h}" || fail "cppcheck"
 shellcheck -x "${scripts[@]}" || fail "shellcheck"
+mandoc -T lint -W warning docs/flux-event-store.8 || fail "mandoc"
 
 # Workflows; the scripts in them go through shellcheck, too. Where Go is needed anyway (e2e, CI), it is there.
 command -v go >/dev/null || PATH=$PATH:/usr/local/go/bin

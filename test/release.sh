@@ -120,4 +120,10 @@ EOS
 EOS
 }
 check "a release's chart has its version and its image" chart
+
+installed() {
+  make --no-print-directory install DESTDIR="$work/root" PREFIX=/usr >"$work/install.log" 2>&1 || { tail "$work/install.log" && return 1; }
+  "$work/root/usr/bin/flux-event-store" --version && cmp docs/flux-event-store.8 "$work/root/usr/share/man/man8/flux-event-store.8"
+}
+check '"make install" installs binary and manual' installed
 echo "1..$n"
