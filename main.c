@@ -22,6 +22,7 @@
 #include "http/process.h"
 #include "http/runs.h"
 #include "http/server.h"
+#include "http/stream.h"
 #include "http/wait.h"
 #include "k8s/client.h"
 #include "store/store.h"
@@ -84,6 +85,7 @@ struct program {
     struct auth *auth;
     struct http_server *server;
     struct events *events;
+    struct stream *stream;
     struct health *health;
     struct wait *wait;
     struct runs *runs;
@@ -247,6 +249,7 @@ static void on_stop_signal(evutil_socket_t number, short what, void *arg)
     REPORT(&p->reporter, REPORT_INFO, "stopping", FIELD_INT("signal", number));
     http_server_stop_accepting(p->server);
     wait_shutdown(p->wait);
+    stream_shutdown(p->stream);
     event_add(p->shutdown_event,
               &(struct timeval){.tv_sec = SHUTDOWN_MS / 1000, .tv_usec = SHUTDOWN_MS % 1000 * 1000});
 }
@@ -348,15 +351,17 @@ static int http_init(struct program *p)
         return config_error(err);
     http_server_set_auth(p->server, p->auth);
     p->events = events_new(p->server, wall_ms, &p->reporter);
+    p->stream = stream_new(p->server, moment_now, &p->reporter);
     p->health = health_new(p->server);
     p->wait = wait_new(p->server, p->base, moment_now);
     p->runs = runs_new(p->server, p->base, runs_piece_now, p);
     p->metrics = metrics_new(p->server);
     p->lag = lag_new(p->base);
     p->process = process_new();
-    if (!p->events || !p->health || !p->wait || !p->runs || !p->metrics || !p->lag || !p->process ||
-        !health_add(p->health, "store", true, store_part, p))
+    if (!p->events || !p->stream || !p->health || !p->wait || !p->runs || !p->metrics || !p->lag ||
+        !p->process || !health_add(p->health, "store", true, store_part, p))
         return config_error("out of memory");
+    events_set_stream(p->events, p->stream);
     return 0;
 }
 
@@ -376,6 +381,7 @@ static bool metrics_init(struct program *p)
                  metrics_add(p->metrics, store_metrics(p->store)) &&
                  metrics_add(p->metrics, http_server_metrics(p->server)) &&
                  metrics_add(p->metrics, wait_metrics(p->wait)) &&
+                 metrics_add(p->metrics, stream_metrics(p->stream)) &&
                  metrics_add(p->metrics, lag_metrics(p->lag));
 
     for (size_t i = 0; i < n; i++)
@@ -396,6 +402,7 @@ static int store_init(struct program *p)
         return config_error("out of memory");
     if (p->events) {
         events_set_store(p->events, p->store);
+        stream_set_store(p->stream, p->store);
         wait_set_store(p->wait, p->store, p->waiters);
     }
     return 0;
@@ -429,6 +436,7 @@ static void program_free(struct program *p)
         event_free(p->store_event);
     runs_free(p->runs);
     wait_free(p->wait);
+    stream_free(p->stream);
     waiters_free(p->waiters);
     store_close(p->store);
     cluster_free(p->cluster);

@@ -166,6 +166,11 @@ void events_set_store(struct events *e, struct store *store)
     e->store = store;
 }
 
+void events_set_stream(struct events *e, struct stream *stream)
+{
+    e->stream = stream;
+}
+
 void events_free(struct events *e)
 {
     if (!e)

@@ -32,6 +32,8 @@
 
 /* Input that may wait beside the body that is being received: pipelined requests. */
 #define GUARD_INPUT_BYTES ((size_t)2 * HTTP_MAX_HEAD)
+/* The same during a long answer, which evhttp reads beside: what a client sends then is for nobody. */
+#define GUARD_LONG_INPUT_BYTES ((size_t)4096)
 
 enum guard_phase {
     PHASE_NEW,  /* connected, no byte yet */
@@ -59,7 +61,9 @@ struct guard {
     bool replying;
     size_t reply_bytes; /* its share of set->reply_bytes */
     bool is_idle;
-    struct gone *gone; /* NULL: nobody wants to know */
+    bool is_long; /* the reply is a long one */
+    struct gone *gone;
+    bool watched; /* somebody wants to know when the client goes */
     struct guard_watch watch;
     int status; /* of the refusal */
     const char *why;
@@ -120,7 +124,7 @@ static void arm(struct guard *g)
 
 static void set_high(struct guard *g, size_t high)
 {
-    if (g->high == high)
+    if (g->high == high || g->is_long)
         return;
     g->high = high;
     bufferevent_setwatermark(g->bev, EV_READ, 0, high);
@@ -264,10 +268,9 @@ static void on_evhttp_close(struct evhttp_connection *evcon, void *arg)
     TAILQ_REMOVE(&set->all, g, link);
     set->n--;
     event_free(g->turn);
-    if (g->gone) {
-        gone_free(g->gone);
+    gone_free(g->gone);
+    if (g->watched)
         set->hooks.on_gone(set->hooks.arg, &g->watch);
-    }
     free(g);
     set->hooks.on_room(set->hooks.arg);
 }
@@ -523,7 +526,31 @@ bool guard_watch_client(struct guard *g, const struct guard_watch *watch)
     g->watch = *watch;
     if (!g->gone)
         g->gone = gone_new(g->set->base, g->fd, on_client_gone, g);
-    return g->gone != NULL;
+    g->watched = g->gone != NULL;
+    return g->watched;
+}
+
+void guard_reply_long(struct guard *g, const struct guard_watch *watch)
+{
+    guard_reply_begun(g, 0);
+    set_high(g, GUARD_LONG_INPUT_BYTES);
+    g->is_long = true;
+    g->watched = true;
+    g->watch = *watch;
+}
+
+void guard_reply_long_over(struct guard *g)
+{
+    g->watched = false;
+}
+
+void guard_cut(struct guard *g)
+{
+    const struct linger at_once = {.l_onoff = 1};
+
+    g->watched = false;
+    (void)setsockopt(g->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    close_connection(g);
 }
 
 uint64_t guard_reply_bytes(const struct guard_set *set)
@@ -535,6 +562,7 @@ void guard_reply_begun(struct guard *g, size_t bytes)
 {
     gone_free(g->gone);
     g->gone = NULL;
+    g->watched = false;
     reply_release(g);
     g->set->n_replying++;
     g->set->reply_bytes += bytes;

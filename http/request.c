@@ -41,6 +41,11 @@ struct str http_request_header(const struct http_request *r, const char *name)
     return str_trim(str_of(evhttp_find_header(evhttp_request_get_input_headers(r->req), name)));
 }
 
+bool http_request_is_head(const struct http_request *r)
+{
+    return evhttp_request_get_command(r->req) == EVHTTP_REQ_HEAD;
+}
+
 bool http_accepts(const struct http_request *r, const char *type)
 {
     struct str rest = http_request_header(r, "Accept");

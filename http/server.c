@@ -1,4 +1,4 @@
-/* The server: evhttp with its guard, listeners, routes, and the table of pending answers.
+/* The server: evhttp with its guard, listeners, routes, and the table of pending answers (given in answer.c).
  *
  * A request gets an id and goes to the handler of its route. Whoever answers, now or later, does so by id.
  * The connection may be gone by then: evhttp detaches a request whose client left and leaves it to us to
@@ -12,7 +12,6 @@
 
 #include "http/auth.h"
 #include "http/pending_priv.h"
-#include "http/reply_priv.h"
 #include "http/server_priv.h"
 
 #include <event2/buffer.h>
@@ -20,7 +19,6 @@
 #include <event2/event.h>
 #include <event2/http.h>
 #include <event2/listener.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -31,11 +29,6 @@
 #define HTTP_FAR_SECONDS     (1L << 28)
 #define HTTP_LINGER_MS       2000
 #define HTTP_RESERVED_FDS    256 /* descriptors that are not for connections */
-
-struct header {
-    const char *name;
-    const char *value;
-};
 
 struct listener {
     struct evhttp_bound_socket *bound; /* NULL when closed */
@@ -67,7 +60,7 @@ const struct flag http_flags[] = {
     {0},
 };
 
-static int64_t mono_ms(void)
+int64_t http_mono_ms(void)
 {
     struct timespec now;
 
@@ -145,7 +138,7 @@ static void on_accept_error(struct evconnlistener *listener, void *arg)
     struct http_server *s = search.found;
     if (!s)
         return;
-    if (tally_paused(&s->tally, PAUSE_ERROR, mono_ms()))
+    if (tally_paused(&s->tally, PAUSE_ERROR, http_mono_ms()))
         REPORT(s->reporter, REPORT_ERROR, "cannot accept connections",
                FIELD_TEXT("error", evutil_socket_error_to_string(error)),
                FIELD_INT("connections", guard_connections(s->guards)));
@@ -157,7 +150,7 @@ static void on_full(void *arg)
 {
     struct http_server *s = arg;
 
-    if (tally_paused(&s->tally, PAUSE_CONNECTIONS, mono_ms()))
+    if (tally_paused(&s->tally, PAUSE_CONNECTIONS, http_mono_ms()))
         REPORT(s->reporter, REPORT_WARN, "connection limit reached, accepting no more",
                FIELD_INT("connections", guard_connections(s->guards)));
     update_accepting(s);
@@ -176,7 +169,7 @@ static void on_refused(void *arg, enum http_cause cause, const char *why)
     struct http_server *s = arg;
 
     tally_answered(&s->tally, cause_status(cause));
-    tally_refused(&s->tally, cause, cause_status(cause), NULL, str_of(why), mono_ms());
+    tally_refused(&s->tally, cause, cause_status(cause), NULL, str_of(why), http_mono_ms());
 }
 
 /* A connection ends with a request that is not answered. evhttp frees the request, or has detached it. */
@@ -220,106 +213,6 @@ static void on_reply_done(struct evhttp_request *req, void *arg)
         guard_reply_done(g);
 }
 
-/* Hands the answer to evhttp, which frees the request when it is written out. */
-static void send_reply(struct http_server *s, struct evhttp_request *req, const struct http_reply *reply,
-                       const struct header *extra)
-{
-    struct evhttp_connection *evcon = evhttp_request_get_connection(req);
-    struct evkeyvalq *headers = evhttp_request_get_output_headers(req);
-    struct evbuffer *out = evhttp_request_get_output_buffer(req);
-    int status = reply->status;
-    char number[24];
-
-    if (!evcon) {
-        evhttp_request_free(req);
-        return;
-    }
-    size_t len = reply->text ? evbuffer_get_length(reply->text) : reply->body.len;
-    if (evhttp_request_get_command(req) != EVHTTP_REQ_HEAD && len > 0 &&
-        (reply->text ? evbuffer_add_buffer(out, reply->text) : evbuffer_add(out, reply->body.at, len)) != 0) {
-        status = 503;
-        len = 0;
-    }
-    (void)snprintf(number, sizeof number, "%zu", len);
-    evhttp_add_header(headers, "Content-Type", reply->type ? reply->type : "application/json");
-    evhttp_add_header(headers, "Content-Length", number);
-    if (extra)
-        evhttp_add_header(headers, extra->name, extra->value);
-    if (reply->link)
-        evhttp_add_header(headers, "Link", reply->link);
-    if (reply->retry_after_s > 0) {
-        (void)snprintf(number, sizeof number, "%d", reply->retry_after_s);
-        evhttp_add_header(headers, "Retry-After", number);
-    }
-    if (s->is_stopped)
-        evhttp_add_header(headers, "Connection", "close");
-    struct guard *g = guard_of(s->guards, evcon);
-    if (g)
-        guard_reply_begun(g, evbuffer_get_length(out));
-    tally_answered(&s->tally, status);
-    evhttp_send_reply(req, status, reply_reason(status), NULL);
-    /* evhttp reads on while it writes, and would end the connection of a client that has closed its own side before the
-     * answer is out. It turns reading on again when it is. */
-    (void)bufferevent_disable(evhttp_connection_get_bufferevent(evcon), EV_READ);
-}
-
-static void send_error(struct http_server *s, struct evhttp_request *req, int status, struct str message,
-                       const struct header *extra)
-{
-    char json[REPLY_ERROR_BODY];
-    struct http_reply reply = {
-        .status = status,
-        .body = reply_error_body(json, message),
-        .retry_after_s = status == 503 ? HTTP_RETRY_AFTER : 0,
-    };
-
-    send_reply(s, req, &reply, extra);
-}
-
-static void refuse(struct http_server *s, struct evhttp_request *req, enum http_cause cause, int status,
-                   struct str why, const struct header *extra)
-{
-    tally_refused(&s->tally, cause, status, NULL, why, mono_ms());
-    send_error(s, req, status, why, extra);
-}
-
-void http_reply(struct http_server *s, uint64_t id, const struct http_reply *reply)
-{
-    struct evhttp_request *req = pending_take(&s->pending, id);
-
-    if (req)
-        send_reply(s, req, reply, NULL);
-}
-
-void http_reply_error(struct http_server *s, uint64_t id, int status, const char *format, ...)
-{
-    struct evhttp_request *req = pending_take(&s->pending, id);
-    char message[1024];
-    va_list args;
-
-    if (!req)
-        return;
-    va_start(args, format);
-    int n = vsnprintf(message, sizeof message, format, args);
-    va_end(args);
-    refuse(s, req, cause_of_status(status), status, n < 0 ? STR("internal error") : str_of(message), NULL);
-}
-
-void http_reply_cause(struct http_server *s, uint64_t id, enum http_cause cause, const char *why)
-{
-    struct evhttp_request *req = pending_take(&s->pending, id);
-
-    if (strcmp(why, "out of memory") == 0)
-        cause = CAUSE_OVERLOAD;
-    if (req)
-        refuse(s, req, cause, cause_status(cause), str_of(why), NULL);
-}
-
-void http_reply_refused(struct http_server *s, uint64_t id, const char *why)
-{
-    http_reply_cause(s, id, CAUSE_BAD_REQUEST, why);
-}
-
 static void no_route(struct http_server *s, const struct http_request *r)
 {
     char buffer[128];
@@ -328,30 +221,30 @@ static void no_route(struct http_server *s, const struct http_request *r)
     text_init(&allow, buffer, sizeof buffer);
     routes_allowed(&s->routes, r->path, &allow);
     if (allow.len)
-        refuse(s, r->req, CAUSE_METHOD, 405, STR("this method is not served on this path"),
-               &(struct header){"Allow", allow.at});
+        http_refuse(s, r->req, CAUSE_METHOD, 405, STR("this method is not served on this path"),
+                    &(struct http_header){"Allow", allow.at});
     else
-        refuse(s, r->req, CAUSE_NOT_FOUND, 404, STR("there is nothing at this path"), NULL);
+        http_refuse(s, r->req, CAUSE_NOT_FOUND, 404, STR("there is nothing at this path"), NULL);
 }
 
 /* Whether the request may go on to its handler; if not, it has its answer. That says no more than what is asked for
  * (RFC 9110 section 15.5.2 wants a challenge): which key or token was wrong, and how, is for the log. */
 static bool let_through(struct http_server *s, const struct route *route, const struct http_request *r)
 {
-    const struct header challenge = {"WWW-Authenticate", "Bearer realm=\"flux-event-store\""};
+    const struct http_header challenge = {"WWW-Authenticate", "Bearer realm=\"flux-event-store\""};
     bool is_post = evhttp_request_get_command(r->req) == EVHTTP_REQ_POST;
 
     if (!s->auth || route->is_open)
         return true;
-    auth_refresh(s->auth, mono_ms());
+    auth_refresh(s->auth, http_mono_ms());
     enum auth_answer answer =
         auth_check(s->auth, is_post ? AUTH_POST : AUTH_READ, http_request_header(r, "X-Signature"),
                    http_request_header(r, "Authorization"), is_post ? http_request_body(r) : STR_NONE);
     if (answer == AUTH_GRANTED)
         return true;
     tally_refused(&s->tally, cause_of_answer(answer), 401, route->path, str_of(auth_sentence(answer)),
-                  mono_ms());
-    send_error(s, r->req, 401, STR("unauthorized"), &challenge);
+                  http_mono_ms());
+    http_send_error(s, r->req, 401, STR("unauthorized"), &challenge);
     return false;
 }
 
@@ -373,7 +266,7 @@ static void on_request(struct evhttp_request *req, void *arg)
     }
     r.id = pending_add(&s->pending, req);
     if (r.id == 0) {
-        refuse(s, req, CAUSE_OVERLOAD, 503, STR("out of memory"), NULL);
+        http_refuse(s, req, CAUSE_OVERLOAD, 503, STR("out of memory"), NULL);
         return;
     }
     route->handler(route->arg, &r);
@@ -530,6 +423,26 @@ uint64_t http_server_answer_bytes(const struct http_server *s)
 size_t http_server_pending(const struct http_server *s)
 {
     return s->pending.n + guard_replying(s->guards);
+}
+
+struct tally *http_server_tally(struct http_server *s)
+{
+    return &s->tally;
+}
+
+struct pending *http_server_requests(struct http_server *s)
+{
+    return &s->pending;
+}
+
+struct guard *http_server_guard(const struct http_server *s, struct evhttp_connection *evcon)
+{
+    return guard_of(s->guards, evcon);
+}
+
+bool http_server_is_stopped(const struct http_server *s)
+{
+    return s->is_stopped;
 }
 
 struct event_base *http_server_base(const struct http_server *s)

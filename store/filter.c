@@ -185,6 +185,11 @@ bool filter_after(const struct filter *f, uint64_t *ret_after)
     return f->given[FILTER_AFTER];
 }
 
+bool filter_pages(const struct filter *f)
+{
+    return f->given[FILTER_LIMIT_PARAM] || f->given[FILTER_ORDER];
+}
+
 size_t filter_limit(const struct filter *f)
 {
     return f->limit;
