@@ -25,6 +25,7 @@
 #include "http/stream.h"
 #include "http/wait.h"
 #include "k8s/client.h"
+#include "store/sandbox.h"
 #include "store/store.h"
 #include "store/transfer.h"
 #include "store/waiters.h"
@@ -53,6 +54,7 @@ struct main_config {
     const char *log_level;
     const char *log_format;
     bool check;
+    bool no_sandbox;
     bool help;
     bool version;
 };
@@ -63,6 +65,8 @@ static const struct flag main_flags[] = {
     {"--log-format", "FORMAT", FLAG_STRING, offsetof(struct main_config, log_format), "json", "json or text"},
     {"--check", NULL, FLAG_BOOL, offsetof(struct main_config, check), NULL,
      "check flags, files and data directory, then exit"},
+    {"--no-sandbox", NULL, FLAG_BOOL, offsetof(struct main_config, no_sandbox), NULL,
+     "keep the rights given up after the start (files, ports, core dumps): for debuggers"},
     {"--help", NULL, FLAG_BOOL, offsetof(struct main_config, help), NULL, "show this help"},
     {"--version", NULL, FLAG_BOOL, offsetof(struct main_config, version), NULL, "show the version"},
     {0},
@@ -80,7 +84,10 @@ struct config {
 
 struct program {
     struct config config;
+    const struct flag_section *sections; /* of config */
+    size_t n_sections;
     struct reporter reporter;
+    struct sandbox sandbox;
     struct event_base *base;
     struct auth *auth;
     struct http_server *server;
@@ -261,6 +268,7 @@ static void on_reload_signal(evutil_socket_t number, short what, void *arg)
     (void)what;
 
     auth_reload(p->auth, clock_ms(CLOCK_MONOTONIC));
+    http_server_reload(p->server);
     if (p->cluster)
         cluster_reload(p->cluster);
     REPORT(&p->reporter, REPORT_INFO, "files read again", FIELD_TEXT("signal", "SIGHUP"));
@@ -369,7 +377,7 @@ static int http_check(struct program *p)
 {
     char err[HTTP_ERROR];
 
-    return http_config_check(&p->config.http, err) ? 0 : config_error(err);
+    return http_config_check(&p->config.http, &p->reporter, err) ? 0 : config_error(err);
 }
 
 /* What GET /metrics shows, in this order. */
@@ -389,10 +397,26 @@ static bool metrics_init(struct program *p)
     return added;
 }
 
+/* The last moment at which the process has one thread, and everything but the API server's files is open. */
+static void confine(void *arg)
+{
+    struct program *p = arg;
+
+    sandbox_begin(&p->sandbox);
+    sandbox_write_beneath(&p->sandbox, p->config.store.dir);
+    flags_each_file(p->sections, p->n_sections, sandbox_read_beside, &p->sandbox);
+    k8s_confine(&p->config.k8s, &p->sandbox);
+    sandbox_enter(&p->sandbox);
+}
+
 static int store_init(struct program *p)
 {
     char err[STORE_ERROR];
 
+    if (!p->config.main.check && !p->config.main.no_sandbox) {
+        p->config.store.before_writer = confine;
+        p->config.store.before_writer_arg = p;
+    }
     p->store = store_open(&p->config.store, &p->reporter, err);
     if (!p->store)
         return config_error(err);
@@ -521,9 +545,12 @@ static int serve(struct program *p)
     }
     if (!metrics_init(p))
         return config_error("out of memory");
+    if (!p->config.main.no_sandbox)
+        sandbox_report(&p->sandbox, &p->reporter);
     for (size_t i = 0; http_server_address(p->server, i); i++)
         REPORT(&p->reporter, REPORT_INFO, "listening",
-               FIELD_TEXT("address", http_server_address(p->server, i)));
+               FIELD_TEXT("address", http_server_address(p->server, i)),
+               FIELD_TEXT("serves", http_server_protocol(p->server, i)));
     struct store_stats stats;
     store_get_stats(p->store, &stats);
     REPORT(&p->reporter, REPORT_INFO, "started", FIELD_TEXT("version", FES_VERSION),
@@ -586,6 +613,8 @@ int main(int argc, char *argv[])
     if (!logger_init(&logger, &config->main))
         return EXIT_CONFIG;
     program.reporter = (struct reporter){on_report, &logger};
+    program.sections = sections;
+    program.n_sections = n_sections;
     if (offline)
         return transfer_run(words[0], words[1], &config->store, &program.reporter, err) ? EXIT_SUCCESS
                                                                                         : config_error(err);

@@ -21,6 +21,7 @@
 #include "http/gone_priv.h"
 #include "http/head_priv.h"
 #include "http/reply_priv.h"
+#include "http/tls_priv.h"
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -48,6 +49,7 @@ enum guard_deadline { DEADLINE_NONE, DEADLINE_HEAD, DEADLINE_BODY, DEADLINE_LING
 struct guard {
     struct guard_set *set;
     struct bufferevent *bev; /* evhttp's; a reference is held until `evcon` is known */
+    struct tls_conn *tls;    /* NULL: plain text */
     struct evhttp_connection *evcon;
     struct event *turn; /* the guard's own event: EV_READ: look at the phase; EV_TIMEOUT: a deadline */
     int fd;
@@ -76,6 +78,7 @@ struct guard_set {
     struct event_base *base;
     struct guard_limits limits;
     struct guard_hooks hooks;
+    struct tls_gate *gate; /* NULL: plain text */
     struct guard_list all;
     struct guard_list idle; /* the longest idle first */
     struct guard *spare;    /* made ahead: evhttp must never be left without a guarded bufferevent */
@@ -122,12 +125,16 @@ static void arm(struct guard *g)
     (void)event_add(g->turn, &tv);
 }
 
+/* With TLS, libevent stops at a high watermark in the middle of a record, and does not read on from what OpenSSL holds
+ * when there is room again. So on_input stops reading instead, which comes behind the record. That never happens while
+ * evhttp waits for more of a request (framed == 0), and evhttp reads again after each answer. */
 static void set_high(struct guard *g, size_t high)
 {
     if (g->high == high || g->is_long)
         return;
     g->high = high;
-    bufferevent_setwatermark(g->bev, EV_READ, 0, high);
+    if (!g->tls)
+        bufferevent_setwatermark(g->bev, EV_READ, 0, high);
 }
 
 static void idle_remove(struct guard *g)
@@ -230,6 +237,8 @@ static void on_input(struct evbuffer *input, const struct evbuffer_cb_info *info
     size_t n = info->n_added;
     struct evbuffer_ptr at;
 
+    if (n > 0 && g->tls && evbuffer_get_length(input) >= g->high)
+        (void)bufferevent_disable(g->bev, EV_READ);
     if (n == 0 || g->phase >= PHASE_BAD)
         return;
     idle_remove(g);
@@ -268,6 +277,7 @@ static void on_evhttp_close(struct evhttp_connection *evcon, void *arg)
     TAILQ_REMOVE(&set->all, g, link);
     set->n--;
     event_free(g->turn);
+    tls_conn_free(g->tls);
     gone_free(g->gone);
     if (g->watched)
         set->hooks.on_gone(set->hooks.arg, &g->watch);
@@ -291,7 +301,10 @@ static void on_linger_read(struct bufferevent *bev, void *arg)
 /* The whole refusal is with the kernel. */
 static void on_linger_written(struct bufferevent *bev, void *arg)
 {
-    (void)arg;
+    struct guard *g = arg;
+
+    if (g->tls)
+        tls_conn_finish(g->tls);
     (void)shutdown(bufferevent_getfd(bev), SHUT_WR);
 }
 
@@ -321,6 +334,7 @@ static void drop_unattached(struct guard *g)
     TAILQ_REMOVE(&g->set->all, g, link);
     g->set->n--;
     (void)evbuffer_remove_cb(bufferevent_get_input(g->bev), on_input, g);
+    tls_conn_free(g->tls);
     (void)bufferevent_decref(g->bev);
     event_free(g->turn);
     free(g);
@@ -343,7 +357,7 @@ static bool attach(struct guard *g)
             g->set->by_fd_len = len;
         }
     }
-    bool attached = evcon && fd >= 0 && (size_t)fd < g->set->by_fd_len;
+    bool attached = evcon && fd >= 0 && (size_t)fd < g->set->by_fd_len && (!g->tls || tls_conn_start(g->tls));
     if (attached) {
         g->evcon = evcon;
         g->fd = fd;
@@ -390,11 +404,26 @@ static void guard_free(struct guard *g)
 {
     if (g->turn)
         event_free(g->turn);
+    tls_conn_free(g->tls);
     if (g->bev) {
         (void)evbuffer_remove_cb(bufferevent_get_input(g->bev), on_input, g);
         bufferevent_free(g->bev);
     }
     free(g);
+}
+
+static void on_tls_end(void *arg)
+{
+    close_connection(arg);
+}
+
+/* Where TLS is to be spoken there is no other kind. */
+static struct bufferevent *new_bufferevent(struct guard *g)
+{
+    if (!g->set->gate)
+        return bufferevent_socket_new(g->set->base, -1, BEV_OPT_CLOSE_ON_FREE);
+    g->tls = tls_conn_new(g->set->gate, on_tls_end, g);
+    return g->tls ? tls_conn_bufferevent(g->tls) : NULL;
 }
 
 bool guard_prepare(struct guard_set *set)
@@ -406,7 +435,7 @@ bool guard_prepare(struct guard_set *set)
         return false;
     g->set = set;
     head_init(&g->head);
-    g->bev = bufferevent_socket_new(set->base, -1, BEV_OPT_CLOSE_ON_FREE);
+    g->bev = new_bufferevent(g);
     g->turn = event_new(set->base, -1, 0, on_turn, g);
     if (!g->bev || !g->turn || !evbuffer_add_cb(bufferevent_get_input(g->bev), on_input, g)) {
         guard_free(g);
@@ -464,7 +493,7 @@ void guard_close_idle(struct guard_set *set)
 }
 
 struct guard_set *guard_set_new(struct event_base *base, const struct guard_limits *limits,
-                                const struct guard_hooks *hooks)
+                                const struct guard_hooks *hooks, struct tls *tls)
 {
     struct guard_set *set = calloc(1, sizeof *set);
 
@@ -476,7 +505,8 @@ struct guard_set *guard_set_new(struct event_base *base, const struct guard_limi
     TAILQ_INIT(&set->all);
     TAILQ_INIT(&set->idle);
     set->trim = event_new(base, -1, 0, on_trim, set);
-    if (!set->trim || !guard_prepare(set)) {
+    set->gate = tls ? tls_gate_new(base, tls) : NULL;
+    if (!set->trim || (tls && !set->gate) || !guard_prepare(set)) {
         guard_set_free(set);
         return NULL;
     }
@@ -493,6 +523,7 @@ void guard_set_free(struct guard_set *set)
         drop_unattached(g);
     if (set->spare)
         guard_free(set->spare);
+    tls_gate_free(set->gate);
     if (set->trim)
         event_free(set->trim);
     free(set->by_fd);

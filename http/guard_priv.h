@@ -14,6 +14,7 @@ struct bufferevent;
 struct evhttp_connection;
 struct guard;     /* of one connection; lives as long as it */
 struct guard_set; /* of one server */
+struct tls;
 
 struct guard_limits {
     size_t connections;
@@ -41,9 +42,9 @@ struct guard_hooks {
     void *arg;
 };
 
-/* NULL when out of memory. base and hooks->arg outlive it. */
+/* NULL when out of memory. base, hooks->arg and tls outlive it. tls: every connection speaks it; NULL: none does. */
 struct guard_set *guard_set_new(struct event_base *base, const struct guard_limits *limits,
-                                const struct guard_hooks *hooks);
+                                const struct guard_hooks *hooks, struct tls *tls);
 /* After all connections were freed. Accepts NULL. */
 void guard_set_free(struct guard_set *set);
 /* The bufferevent for a connection that is being accepted. */

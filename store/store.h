@@ -28,6 +28,10 @@ struct store_config {
     int64_t retention_ms;      /* records not changed for so long go; 0: none does */
     uint64_t max_bytes;        /* of the file; the longest-unchanged records go; 0: no bound */
     uint64_t max_queued_bytes; /* bodies appended and not yet committed; 0: STORE_MAX_QUEUED_BYTES */
+    /* Called when all files are open, and before the writer thread is made: a thread inherits what its maker may do.
+     * NULL: nothing. */
+    void (*before_writer)(void *arg);
+    void *before_writer_arg;
 };
 extern const struct flag store_flags[]; /* fill a struct store_config */
 

@@ -377,12 +377,15 @@ struct store *store_open(const struct store_config *config, const struct reporte
     if (!s)
         return NULL;
     retain_init(s, config);
-    if (!open_new(s, err) || !open_env(s, s->dir, err) || !open_schema(s, err) || !open_index(s, err) ||
-        !open_writer(s, err)) {
-        store_free(s);
-        return NULL;
-    }
-    return s;
+    if (!open_new(s, err) || !open_env(s, s->dir, err) || !open_schema(s, err) || !open_index(s, err))
+        goto fail;
+    if (config->before_writer)
+        config->before_writer(config->before_writer_arg);
+    if (open_writer(s, err))
+        return s;
+fail:
+    store_free(s);
+    return NULL;
 }
 
 /* What is wrong with a record, or NULL. */

@@ -87,8 +87,8 @@ def test_full_disk_lets_go_what_is_due(make_server, small_disk):
 
 def test_stalled_disk(make_server, tmp_path, monkeypatch, record_property):
     monkeypatch.setattr(fes, "SERVER_BINARY", PLAIN_BINARY)  # LD_PRELOAD and ASan do not mix
-    hold = tmp_path / "hold"
-    server = make_server(env={"LD_PRELOAD": HOLD_LIBRARY, "FES_HOLD": str(hold)})
+    hold = tmp_path / "hold"  # in the data directory: the sandbox lets no other place be written
+    server = make_server(data_dir=tmp_path, env={"LD_PRELOAD": HOLD_LIBRARY, "FES_HOLD": str(hold)})
     assert post(server, 0).status == 200
     hold.touch()
     answers = []
