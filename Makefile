@@ -25,7 +25,7 @@ HARDENING := -fstack-protector-strong -fstack-clash-protection -fcf-protection -
 
 # gcc and clang know different flags, and so do processors (-fcf-protection is x86): keep what this compiler takes.
 known = $(shell for f in $(1); do $(CC) -Werror $$f -x c -c /dev/null -o /dev/null 2>/dev/null && echo $$f; done)
-ifeq ($(filter help deps deps-% clean lint layering mutate demo run test sim crash e2e bench fuzz,$(or $(MAKECMDGOALS),all)),)
+ifeq ($(filter help deps deps-% clean lint layering mutate demo run test sim crash differential e2e manifests bench fuzz,$(or $(MAKECMDGOALS),all)),)
 ifeq ($(shell $(PKG_CONFIG) --exists $(PACKAGES_LIB) 2>/dev/null && echo yes),)
 $(error libraries are missing ($(PACKAGES_LIB)): "make deps" installs what is needed on Debian)
 endif
@@ -101,9 +101,16 @@ sim: deps-test ## stories of the controller by seed: SEEDS=1000000 runs many, SE
 crash: deps-test ## kill -9, power loss, failing calls: nothing is lost (ROUNDS=30 IMAGES=5000 POINTS=80)
 	@$(MAKE) --no-print-directory -f test/Makefile crash
 
+differential: deps-test ## mutated requests against a second HTTP parser (CASES=1000000)
+	@$(MAKE) --no-print-directory -f test/Makefile differential
+
 e2e: deps-e2e ## the real kube-apiserver, Tekton and helm (needs Go; builds them once)
 	@$(MAKE) --no-print-directory all
 	@test/e2e/run
+
+# HELM: a helm of one's own; without it, the one that e2e builds.
+manifests: ## build/install.yaml and build/kustomize/, for use without Helm
+	@HELM=$(or $(HELM),$$(test/e2e/build.sh helm | cut -d= -f2)/helm) chart/manifests.sh build
 
 bench: deps-bench ## measure; prints, and gates nothing
 	@$(MAKE) --no-print-directory all
@@ -123,7 +130,7 @@ layering: ## each folder includes only what is left of it
 
 # What a Debian machine needs. Nothing is asked; nothing happens when all is there.
 DEPS_build := build-essential pkg-config libevent-dev libjansson-dev libssl-dev liblmdb-dev curl ca-certificates
-DEPS_test  := $(DEPS_build) binutils python3 python3-jsonschema python3-pytest python3-pytest-xdist python3-yaml prometheus
+DEPS_test  := $(DEPS_build) binutils python3 python3-h11 python3-jsonschema python3-pytest python3-pytest-xdist python3-yaml prometheus
 DEPS_bench := $(DEPS_build) wrk
 DEPS_fuzz  := $(DEPS_build) clang libclang-rt-14-dev
 DEPS_e2e   := $(DEPS_build) debootstrap etcd-server
@@ -137,7 +144,7 @@ clean: ## remove build/
 	rm -rf build
 
 help: ## this list
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | sort | awk -F'\t' '{printf "  %-10s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | sort | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
 
 -include $(wildcard $(BUILD)/obj/*.d $(BUILD)/obj/*/*.d)
-.PHONY: all static sbom install demo run test sim crash e2e bench fuzz lint layering mutate deps clean help
+.PHONY: all static sbom install demo run test sim crash differential e2e manifests bench fuzz lint layering mutate deps clean help
