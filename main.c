@@ -17,8 +17,12 @@
 #include "http/auth.h"
 #include "http/events.h"
 #include "http/health.h"
+#include "http/lag.h"
+#include "http/metrics.h"
+#include "http/process.h"
 #include "http/runs.h"
 #include "http/server.h"
+#include "http/stream.h"
 #include "http/wait.h"
 #include "k8s/client.h"
 #include "store/sandbox.h"
@@ -88,9 +92,13 @@ struct program {
     struct auth *auth;
     struct http_server *server;
     struct events *events;
+    struct stream *stream;
     struct health *health;
     struct wait *wait;
     struct runs *runs;
+    struct metrics *metrics;
+    struct lag *lag;
+    struct process *process;
     struct store *store;
     struct waiters *waiters;
     struct cluster *cluster; /* NULL: --no-kube */
@@ -248,6 +256,7 @@ static void on_stop_signal(evutil_socket_t number, short what, void *arg)
     REPORT(&p->reporter, REPORT_INFO, "stopping", FIELD_INT("signal", number));
     http_server_stop_accepting(p->server);
     wait_shutdown(p->wait);
+    stream_shutdown(p->stream);
     event_add(p->shutdown_event,
               &(struct timeval){.tv_sec = SHUTDOWN_MS / 1000, .tv_usec = SHUTDOWN_MS % 1000 * 1000});
 }
@@ -259,6 +268,7 @@ static void on_reload_signal(evutil_socket_t number, short what, void *arg)
     (void)what;
 
     auth_reload(p->auth, clock_ms(CLOCK_MONOTONIC));
+    http_server_reload(p->server);
     if (p->cluster)
         cluster_reload(p->cluster);
     REPORT(&p->reporter, REPORT_INFO, "files read again", FIELD_TEXT("signal", "SIGHUP"));
@@ -277,6 +287,7 @@ static void turn_end(struct program *p)
     wake_at(p->retain_event,
             retain_at_ms == INT64_MAX ? INT64_MAX : retain_at_ms - now.wall_ms + now.mono_ms);
     store_flush(p->store);
+    lag_turn(p->lag);
 }
 
 static bool drained(const struct program *p)
@@ -348,12 +359,17 @@ static int http_init(struct program *p)
         return config_error(err);
     http_server_set_auth(p->server, p->auth);
     p->events = events_new(p->server, wall_ms, &p->reporter);
+    p->stream = stream_new(p->server, moment_now, &p->reporter);
     p->health = health_new(p->server);
     p->wait = wait_new(p->server, p->base, moment_now);
     p->runs = runs_new(p->server, p->base, runs_piece_now, p);
-    if (!p->events || !p->health || !p->wait || !p->runs ||
-        !health_add(p->health, "store", true, store_part, p))
+    p->metrics = metrics_new(p->server);
+    p->lag = lag_new(p->base);
+    p->process = process_new();
+    if (!p->events || !p->stream || !p->health || !p->wait || !p->runs || !p->metrics || !p->lag ||
+        !p->process || !health_add(p->health, "store", true, store_part, p))
         return config_error("out of memory");
+    events_set_stream(p->events, p->stream);
     return 0;
 }
 
@@ -361,7 +377,24 @@ static int http_check(struct program *p)
 {
     char err[HTTP_ERROR];
 
-    return http_config_check(&p->config.http, err) ? 0 : config_error(err);
+    return http_config_check(&p->config.http, &p->reporter, err) ? 0 : config_error(err);
+}
+
+/* What GET /metrics shows, in this order. */
+static bool metrics_init(struct program *p)
+{
+    struct metric_source of_cluster[CLUSTER_METRICS];
+    size_t n = p->cluster ? cluster_metrics(p->cluster, of_cluster) : 0;
+    bool added = metrics_add(p->metrics, process_metrics(p->process)) &&
+                 metrics_add(p->metrics, store_metrics(p->store)) &&
+                 metrics_add(p->metrics, http_server_metrics(p->server)) &&
+                 metrics_add(p->metrics, wait_metrics(p->wait)) &&
+                 metrics_add(p->metrics, stream_metrics(p->stream)) &&
+                 metrics_add(p->metrics, lag_metrics(p->lag));
+
+    for (size_t i = 0; i < n; i++)
+        added = added && metrics_add(p->metrics, of_cluster[i]);
+    return added;
 }
 
 /* The last moment at which the process has one thread, and everything but the API server's files is open. */
@@ -393,6 +426,7 @@ static int store_init(struct program *p)
         return config_error("out of memory");
     if (p->events) {
         events_set_store(p->events, p->store);
+        stream_set_store(p->stream, p->store);
         wait_set_store(p->wait, p->store, p->waiters);
     }
     return 0;
@@ -426,9 +460,13 @@ static void program_free(struct program *p)
         event_free(p->store_event);
     runs_free(p->runs);
     wait_free(p->wait);
+    stream_free(p->stream);
     waiters_free(p->waiters);
     store_close(p->store);
     cluster_free(p->cluster);
+    metrics_free(p->metrics);
+    lag_free(p->lag);
+    process_free(p->process);
     events_free(p->events);
     health_free(p->health);
     http_server_free(p->server);
@@ -505,11 +543,14 @@ static int serve(struct program *p)
         (void)puts("ok");
         return EXIT_SUCCESS;
     }
+    if (!metrics_init(p))
+        return config_error("out of memory");
     if (!p->config.main.no_sandbox)
         sandbox_report(&p->sandbox, &p->reporter);
     for (size_t i = 0; http_server_address(p->server, i); i++)
         REPORT(&p->reporter, REPORT_INFO, "listening",
-               FIELD_TEXT("address", http_server_address(p->server, i)));
+               FIELD_TEXT("address", http_server_address(p->server, i)),
+               FIELD_TEXT("serves", http_server_protocol(p->server, i)));
     struct store_stats stats;
     store_get_stats(p->store, &stats);
     REPORT(&p->reporter, REPORT_INFO, "started", FIELD_TEXT("version", FES_VERSION),

@@ -266,6 +266,17 @@ bool cluster_flux_ready(struct cluster *c, const char **ret_why)
     return in_step(c, true, ret_why);
 }
 
+size_t cluster_metrics(struct cluster *c, struct metric_source ret[static CLUSTER_METRICS])
+{
+    size_t n = 0;
+
+    ret[n++] = controller_metrics(c->controller);
+    ret[n++] = k8s_client_metrics(c->k8s);
+    if (c->flux)
+        ret[n++] = flux_watch_metrics(c->flux);
+    return n;
+}
+
 char *cluster_list(struct cluster *c, uint64_t *position, bool *ret_last)
 {
     return controller_list(c->controller, position, c->io.now(), ret_last);

@@ -7,6 +7,7 @@
 #ifndef FES_CONTROLLER_CLUSTER_H
 #define FES_CONTROLLER_CLUSTER_H
 
+#include "store/metric.h"
 #include "store/report.h"
 #include "store/store.h"
 #include "store/units.h"
@@ -58,6 +59,9 @@ size_t cluster_pending(const struct cluster *c);
  * is valid until the next call. */
 bool cluster_runs_ready(struct cluster *c, const char **ret_why);
 bool cluster_flux_ready(struct cluster *c, const char **ret_why);
+/* For GET /metrics: fills ret and returns how many there are. */
+#define CLUSTER_METRICS 3
+size_t cluster_metrics(struct cluster *c, struct metric_source ret[static CLUSTER_METRICS]);
 /* For GET /runs: controller_list(). */
 char *cluster_list(struct cluster *c, uint64_t *position, bool *ret_last);
 

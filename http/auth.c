@@ -12,15 +12,15 @@
  */
 #include "http/auth.h"
 
+#include "http/file_priv.h"
+
 #include <errno.h>
-#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #define DIGEST_SIZE 32 /* SHA-256 */
 #define MAX_SECRETS (AUTH_MAX_KEYS + 2)
@@ -68,23 +68,6 @@ static void wipe_key(struct secret *s)
     OPENSSL_clear_free(s->key, s->key_len);
     s->key = NULL;
     s->key_len = 0;
-}
-
-/* Bytes of the file, at most size; -1 with errno. */
-static ssize_t read_file(const char *file, char *buffer, size_t size)
-{
-    size_t len = 0;
-    ssize_t n = -1;
-    int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-
-    if (fd < 0)
-        return -1;
-    while (len < size && ((n = read(fd, buffer + len, size - len)) > 0 || (n < 0 && errno == EINTR)))
-        len += n > 0 ? (size_t)n : 0;
-    int error = errno;
-    (void)close(fd);
-    errno = error;
-    return n < 0 ? -1 : (ssize_t)len;
 }
 
 static bool digest_of(struct str s, unsigned char ret[static DIGEST_SIZE])
@@ -138,7 +121,7 @@ static const char *look(struct secret *s, bool *ret_changed)
 
     if (!buffer)
         return why;
-    ssize_t n = read_file(s->file, buffer, AUTH_MAX_SECRET + 1);
+    ssize_t n = file_read(s->file, buffer, AUTH_MAX_SECRET + 1);
     why = n < 0 ? strerror(errno) : take(s, (struct str){buffer, (size_t)n}, ret_changed);
     OPENSSL_clear_free(buffer, AUTH_MAX_SECRET + 1);
     return why;

@@ -21,6 +21,7 @@
 #include "http/gone_priv.h"
 #include "http/head_priv.h"
 #include "http/reply_priv.h"
+#include "http/tls_priv.h"
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -32,6 +33,8 @@
 
 /* Input that may wait beside the body that is being received: pipelined requests. */
 #define GUARD_INPUT_BYTES ((size_t)2 * HTTP_MAX_HEAD)
+/* The same during a long answer, which evhttp reads beside: what a client sends then is for nobody. */
+#define GUARD_LONG_INPUT_BYTES ((size_t)4096)
 
 enum guard_phase {
     PHASE_NEW,  /* connected, no byte yet */
@@ -46,6 +49,7 @@ enum guard_deadline { DEADLINE_NONE, DEADLINE_HEAD, DEADLINE_BODY, DEADLINE_LING
 struct guard {
     struct guard_set *set;
     struct bufferevent *bev; /* evhttp's; a reference is held until `evcon` is known */
+    struct tls_conn *tls;    /* NULL: plain text */
     struct evhttp_connection *evcon;
     struct event *turn; /* the guard's own event: EV_READ: look at the phase; EV_TIMEOUT: a deadline */
     int fd;
@@ -59,7 +63,9 @@ struct guard {
     bool replying;
     size_t reply_bytes; /* its share of set->reply_bytes */
     bool is_idle;
-    struct gone *gone; /* NULL: nobody wants to know */
+    bool is_long; /* the reply is a long one */
+    struct gone *gone;
+    bool watched; /* somebody wants to know when the client goes */
     struct guard_watch watch;
     int status; /* of the refusal */
     const char *why;
@@ -72,6 +78,7 @@ struct guard_set {
     struct event_base *base;
     struct guard_limits limits;
     struct guard_hooks hooks;
+    struct tls_gate *gate; /* NULL: plain text */
     struct guard_list all;
     struct guard_list idle; /* the longest idle first */
     struct guard *spare;    /* made ahead: evhttp must never be left without a guarded bufferevent */
@@ -118,12 +125,16 @@ static void arm(struct guard *g)
     (void)event_add(g->turn, &tv);
 }
 
+/* With TLS, libevent stops at a high watermark in the middle of a record, and does not read on from what OpenSSL holds
+ * when there is room again. So on_input stops reading instead, which comes behind the record. That never happens while
+ * evhttp waits for more of a request (framed == 0), and evhttp reads again after each answer. */
 static void set_high(struct guard *g, size_t high)
 {
-    if (g->high == high)
+    if (g->high == high || g->is_long)
         return;
     g->high = high;
-    bufferevent_setwatermark(g->bev, EV_READ, 0, high);
+    if (!g->tls)
+        bufferevent_setwatermark(g->bev, EV_READ, 0, high);
 }
 
 static void idle_remove(struct guard *g)
@@ -159,17 +170,17 @@ static void reply_release(struct guard *g)
 
 /* May be called from evhttp's and the buffer's callbacks: what ends the connection happens in the guard's
  * event. */
-static void refuse(struct guard *g, int status, const char *why)
+static void refuse(struct guard *g, enum http_cause cause, const char *why)
 {
     g->phase = PHASE_BAD;
-    g->status = status;
+    g->status = cause_status(cause);
     g->why = why;
     body_release(g);
     if (g->framed == 0) {
         bufferevent_setwatermark(g->bev, EV_READ, SIZE_MAX, 0);
         event_active(g->turn, EV_READ, 0);
     }
-    g->set->hooks.on_refused(g->set->hooks.arg, status, why);
+    g->set->hooks.on_refused(g->set->hooks.arg, cause, why);
 }
 
 static void on_head_done(struct guard *g)
@@ -198,7 +209,7 @@ static size_t on_body(struct guard *g, size_t n)
         g->phase = PHASE_HEAD;
         g->framed++;
     } else if (g->set->bodies + g->set->queued > g->set->limits.bodies) {
-        refuse(g, 503, "too many requests are being received: try again");
+        refuse(g, CAUSE_BODIES, "too many requests are being received: try again");
     }
     return take;
 }
@@ -215,7 +226,7 @@ static void on_bytes(struct guard *g, struct str bytes)
         if (g->head.verdict == HEAD_DONE)
             on_head_done(g);
         else if (g->head.verdict == HEAD_REFUSED)
-            refuse(g, g->head.status, g->head.why);
+            refuse(g, cause_of_head(g->head.status), g->head.why);
     }
 }
 
@@ -226,6 +237,8 @@ static void on_input(struct evbuffer *input, const struct evbuffer_cb_info *info
     size_t n = info->n_added;
     struct evbuffer_ptr at;
 
+    if (n > 0 && g->tls && evbuffer_get_length(input) >= g->high)
+        (void)bufferevent_disable(g->bev, EV_READ);
     if (n == 0 || g->phase >= PHASE_BAD)
         return;
     idle_remove(g);
@@ -264,10 +277,10 @@ static void on_evhttp_close(struct evhttp_connection *evcon, void *arg)
     TAILQ_REMOVE(&set->all, g, link);
     set->n--;
     event_free(g->turn);
-    if (g->gone) {
-        gone_free(g->gone);
+    tls_conn_free(g->tls);
+    gone_free(g->gone);
+    if (g->watched)
         set->hooks.on_gone(set->hooks.arg, &g->watch);
-    }
     free(g);
     set->hooks.on_room(set->hooks.arg);
 }
@@ -288,7 +301,10 @@ static void on_linger_read(struct bufferevent *bev, void *arg)
 /* The whole refusal is with the kernel. */
 static void on_linger_written(struct bufferevent *bev, void *arg)
 {
-    (void)arg;
+    struct guard *g = arg;
+
+    if (g->tls)
+        tls_conn_finish(g->tls);
     (void)shutdown(bufferevent_getfd(bev), SHUT_WR);
 }
 
@@ -318,6 +334,7 @@ static void drop_unattached(struct guard *g)
     TAILQ_REMOVE(&g->set->all, g, link);
     g->set->n--;
     (void)evbuffer_remove_cb(bufferevent_get_input(g->bev), on_input, g);
+    tls_conn_free(g->tls);
     (void)bufferevent_decref(g->bev);
     event_free(g->turn);
     free(g);
@@ -340,7 +357,7 @@ static bool attach(struct guard *g)
             g->set->by_fd_len = len;
         }
     }
-    bool attached = evcon && fd >= 0 && (size_t)fd < g->set->by_fd_len;
+    bool attached = evcon && fd >= 0 && (size_t)fd < g->set->by_fd_len && (!g->tls || tls_conn_start(g->tls));
     if (attached) {
         g->evcon = evcon;
         g->fd = fd;
@@ -363,9 +380,9 @@ static void on_deadline(struct guard *g)
     if (passed == DEADLINE_LINGER || (passed == DEADLINE_HEAD && g->phase == PHASE_NEW))
         close_connection(g);
     else if (passed == DEADLINE_HEAD)
-        refuse(g, 408, "the request line and headers did not arrive in time");
+        refuse(g, CAUSE_HEAD_TIME, "the request line and headers did not arrive in time");
     else if (passed == DEADLINE_BODY)
-        refuse(g, 408, "the body did not arrive in time");
+        refuse(g, CAUSE_BODY_TIME, "the body did not arrive in time");
 }
 
 static void on_turn(evutil_socket_t fd, short what, void *arg)
@@ -387,11 +404,26 @@ static void guard_free(struct guard *g)
 {
     if (g->turn)
         event_free(g->turn);
+    tls_conn_free(g->tls);
     if (g->bev) {
         (void)evbuffer_remove_cb(bufferevent_get_input(g->bev), on_input, g);
         bufferevent_free(g->bev);
     }
     free(g);
+}
+
+static void on_tls_end(void *arg)
+{
+    close_connection(arg);
+}
+
+/* Where TLS is to be spoken there is no other kind. */
+static struct bufferevent *new_bufferevent(struct guard *g)
+{
+    if (!g->set->gate)
+        return bufferevent_socket_new(g->set->base, -1, BEV_OPT_CLOSE_ON_FREE);
+    g->tls = tls_conn_new(g->set->gate, on_tls_end, g);
+    return g->tls ? tls_conn_bufferevent(g->tls) : NULL;
 }
 
 bool guard_prepare(struct guard_set *set)
@@ -403,7 +435,7 @@ bool guard_prepare(struct guard_set *set)
         return false;
     g->set = set;
     head_init(&g->head);
-    g->bev = bufferevent_socket_new(set->base, -1, BEV_OPT_CLOSE_ON_FREE);
+    g->bev = new_bufferevent(g);
     g->turn = event_new(set->base, -1, 0, on_turn, g);
     if (!g->bev || !g->turn || !evbuffer_add_cb(bufferevent_get_input(g->bev), on_input, g)) {
         guard_free(g);
@@ -449,6 +481,11 @@ void guard_set_queued(struct guard_set *set, uint64_t bytes)
     set->queued = bytes;
 }
 
+uint64_t guard_body_bytes(const struct guard_set *set)
+{
+    return set->bodies + set->queued;
+}
+
 void guard_close_idle(struct guard_set *set)
 {
     while (!TAILQ_EMPTY(&set->idle))
@@ -456,7 +493,7 @@ void guard_close_idle(struct guard_set *set)
 }
 
 struct guard_set *guard_set_new(struct event_base *base, const struct guard_limits *limits,
-                                const struct guard_hooks *hooks)
+                                const struct guard_hooks *hooks, struct tls *tls)
 {
     struct guard_set *set = calloc(1, sizeof *set);
 
@@ -468,7 +505,8 @@ struct guard_set *guard_set_new(struct event_base *base, const struct guard_limi
     TAILQ_INIT(&set->all);
     TAILQ_INIT(&set->idle);
     set->trim = event_new(base, -1, 0, on_trim, set);
-    if (!set->trim || !guard_prepare(set)) {
+    set->gate = tls ? tls_gate_new(base, tls) : NULL;
+    if (!set->trim || (tls && !set->gate) || !guard_prepare(set)) {
         guard_set_free(set);
         return NULL;
     }
@@ -485,6 +523,7 @@ void guard_set_free(struct guard_set *set)
         drop_unattached(g);
     if (set->spare)
         guard_free(set->spare);
+    tls_gate_free(set->gate);
     if (set->trim)
         event_free(set->trim);
     free(set->by_fd);
@@ -518,7 +557,31 @@ bool guard_watch_client(struct guard *g, const struct guard_watch *watch)
     g->watch = *watch;
     if (!g->gone)
         g->gone = gone_new(g->set->base, g->fd, on_client_gone, g);
-    return g->gone != NULL;
+    g->watched = g->gone != NULL;
+    return g->watched;
+}
+
+void guard_reply_long(struct guard *g, const struct guard_watch *watch)
+{
+    guard_reply_begun(g, 0);
+    set_high(g, GUARD_LONG_INPUT_BYTES);
+    g->is_long = true;
+    g->watched = true;
+    g->watch = *watch;
+}
+
+void guard_reply_long_over(struct guard *g)
+{
+    g->watched = false;
+}
+
+void guard_cut(struct guard *g)
+{
+    const struct linger at_once = {.l_onoff = 1};
+
+    g->watched = false;
+    (void)setsockopt(g->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    close_connection(g);
 }
 
 uint64_t guard_reply_bytes(const struct guard_set *set)
@@ -530,6 +593,7 @@ void guard_reply_begun(struct guard *g, size_t bytes)
 {
     gone_free(g->gone);
     g->gone = NULL;
+    g->watched = false;
     reply_release(g);
     g->set->n_replying++;
     g->set->reply_bytes += bytes;

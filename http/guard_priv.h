@@ -8,11 +8,13 @@
 #define FES_HTTP_GUARD_PRIV_H
 
 #include "http/server.h"
+#include "http/tally_priv.h"
 
 struct bufferevent;
 struct evhttp_connection;
 struct guard;     /* of one connection; lives as long as it */
 struct guard_set; /* of one server */
+struct tls;
 
 struct guard_limits {
     size_t connections;
@@ -35,14 +37,14 @@ struct guard_watch {
 struct guard_hooks {
     void (*on_full)(void *arg); /* accept no more until on_room */
     void (*on_room)(void *arg); /* a connection ended */
-    void (*on_refused)(void *arg, int status, const char *why);
+    void (*on_refused)(void *arg, enum http_cause cause, const char *why);
     void (*on_gone)(void *arg, const struct guard_watch *watch); /* the connection ends now */
     void *arg;
 };
 
-/* NULL when out of memory. base and hooks->arg outlive it. */
+/* NULL when out of memory. base, hooks->arg and tls outlive it. tls: every connection speaks it; NULL: none does. */
 struct guard_set *guard_set_new(struct event_base *base, const struct guard_limits *limits,
-                                const struct guard_hooks *hooks);
+                                const struct guard_hooks *hooks, struct tls *tls);
 /* After all connections were freed. Accepts NULL. */
 void guard_set_free(struct guard_set *set);
 /* The bufferevent for a connection that is being accepted. */
@@ -55,6 +57,8 @@ size_t guard_replying(const struct guard_set *set);
 uint64_t guard_reply_bytes(const struct guard_set *set);
 /* Bytes of bodies that were taken over and are held elsewhere: they count like unfinished ones. */
 void guard_set_queued(struct guard_set *set, uint64_t bytes);
+/* Bytes of bodies that count now. */
+uint64_t guard_body_bytes(const struct guard_set *set);
 /* Ends the connections that wait for a next request. */
 void guard_close_idle(struct guard_set *set);
 
@@ -64,6 +68,15 @@ void guard_reply_begun(struct guard *g, size_t bytes);
 /* Until guard_reply_begun: hooks.on_gone is called when the connection ends, and the connection is ended when its
  * client has gone. One request at a time. False when out of memory. */
 bool guard_watch_client(struct guard *g, const struct guard_watch *watch);
+/* Instead of guard_reply_begun, for a reply without a known end, on a connection that ends with it: evhttp reads on beside
+ * it, so that the end of the client is seen, but no more than a little is taken from the socket. hooks.on_gone is called
+ * when the connection ends before guard_reply_long_over. */
+void guard_reply_long(struct guard *g, const struct guard_watch *watch);
+/* The reply is complete, but for what is still to be written out. */
+void guard_reply_long_over(struct guard *g);
+/* Ends the connection during a long reply, without hooks.on_gone; what the kernel has not sent yet is dropped too, so that
+ * it does not keep it for a client that does not read. */
+void guard_cut(struct guard *g);
 /* Call when evhttp has written out the answer to the request that it works on. */
 void guard_reply_done(struct guard *g);
 

@@ -82,9 +82,9 @@ static int set_option(int fd, int level, int name, int value)
     return setsockopt(fd, level, name, &value, sizeof value);
 }
 
-static bool read_address(const char *address, struct target *t, struct text *err)
+static bool read_address(const char *flag, const char *address, struct target *t, struct text *err)
 {
-    text_add(err, STR("--listen "));
+    text_addf(err, "%s ", flag);
     text_add_clean(err, str_of(address));
     if (parse(str_of(address), t))
         return true;
@@ -92,27 +92,23 @@ static bool read_address(const char *address, struct target *t, struct text *err
     return false;
 }
 
-bool http_config_check(const struct http_config *config, char err[static HTTP_ERROR])
+bool listen_check(const char *flag, const char *address, char err[static HTTP_ERROR])
 {
     struct target t;
     struct text text;
 
-    for (size_t i = 0; i < config->listen.n; i++) {
-        text_init(&text, err, HTTP_ERROR);
-        if (!read_address(config->listen.values[i], &t, &text))
-            return false;
-    }
-    return true;
+    text_init(&text, err, HTTP_ERROR);
+    return read_address(flag, address, &t, &text);
 }
 
-int listen_on(const char *address, char err[static HTTP_ERROR])
+int listen_on(const char *flag, const char *address, char err[static HTTP_ERROR])
 {
     struct target t;
     struct text text;
     int fd = -1;
 
     text_init(&text, err, HTTP_ERROR);
-    if (!read_address(address, &t, &text))
+    if (!read_address(flag, address, &t, &text))
         return -1;
     fd = open_socket(&t);
     if (fd < 0)

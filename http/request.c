@@ -41,6 +41,11 @@ struct str http_request_header(const struct http_request *r, const char *name)
     return str_trim(str_of(evhttp_find_header(evhttp_request_get_input_headers(r->req), name)));
 }
 
+bool http_request_is_head(const struct http_request *r)
+{
+    return evhttp_request_get_command(r->req) == EVHTTP_REQ_HEAD;
+}
+
 bool http_accepts(const struct http_request *r, const char *type)
 {
     struct str rest = http_request_header(r, "Accept");
@@ -127,4 +132,19 @@ bool http_request_params(struct http_request *r, const struct http_param **ret, 
     *ret = r->params;
     *ret_n = r->n_params;
     return true;
+}
+
+bool http_without_params(struct http_server *s, struct http_request *r)
+{
+    const struct http_param *params;
+    char err[HTTP_ERROR];
+    size_t n;
+
+    if (!http_request_params(r, &params, &n, err))
+        http_reply_refused(s, http_request_id(r), err);
+    else if (n > 0)
+        http_reply_error(s, http_request_id(r), 400, "this path takes no query parameters");
+    else
+        return true;
+    return false;
 }

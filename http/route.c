@@ -54,25 +54,45 @@ static size_t method_of(const struct route *route)
     return i;
 }
 
-const struct route *routes_find(const struct routes *routes, struct http_request *r)
+const struct route *routes_find(const struct routes *routes, unsigned serves, struct http_request *r)
 {
     unsigned command = evhttp_request_get_command(r->req);
 
     for (size_t i = 0; i < routes->n; i++)
-        if (matches(routes->at[i].path, r->path, &r->segment) &&
+        if ((routes->at[i].access & serves) != 0 && matches(routes->at[i].path, r->path, &r->segment) &&
             (methods[method_of(&routes->at[i])].commands & command) != 0)
             return &routes->at[i];
     return NULL;
 }
 
-void routes_allowed(const struct routes *routes, struct str path, struct text *allow)
+void routes_allowed(const struct routes *routes, unsigned serves, struct str path, struct text *allow)
 {
     struct str segment;
 
     for (size_t i = 0; i < routes->n; i++) {
         const struct route *route = &routes->at[i];
-        if (!matches(route->path, path, &segment))
+        if ((route->access & serves) == 0 || !matches(route->path, path, &segment))
             continue;
         text_addf(allow, "%s%s", allow->len ? ", " : "", methods[method_of(route)].allow);
     }
+}
+
+struct str routes_none(const struct routes *routes, unsigned serves, char out[static ROUTES_NONE])
+{
+    struct text text;
+    const char *separator = "";
+
+    text_init(&text, out, ROUTES_NONE);
+    text_add(&text, STR("there is nothing at this path: served are "));
+    for (size_t i = 0; i < routes->n; i++) {
+        const struct route *route = &routes->at[i];
+        size_t before = 0;
+        while (before < i && strcmp(routes->at[before].path, route->path) != 0)
+            before++;
+        if (before < i || (route->access & serves) == 0)
+            continue;
+        text_addf(&text, "%s%s", separator, route->path);
+        separator = ", ";
+    }
+    return text_str(&text);
 }

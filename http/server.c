@@ -1,77 +1,48 @@
-/* The server: evhttp with its guard, listeners, routes, and the table of pending answers.
+/* The server: evhttp with its guard, its listeners (accept.c), routes, and the table of pending answers (answer.c).
  *
  * A request gets an id and goes to the handler of its route. Whoever answers, now or later, does so by id.
  * The connection may be gone by then: evhttp detaches a request whose client left and leaves it to us to
  * free, which the answer does. evhttp_free, on the other hand, frees the requests of all connections, so
  * http_server_free forgets the table first.
  *
- * Accepting stops while there are too many connections, and for a moment when the process is out of
- * descriptors: a listener whose accept() fails would otherwise wake the loop without end.
+ * The listeners of --admin-listen belong to a second server beneath the first: with evhttp, guard and limits of its
+ * own, so that probes are answered while the first has no room. Routes and pending answers are those of the first.
  */
 #include "http/server.h"
 
+#include "http/accept_priv.h"
 #include "http/auth.h"
 #include "http/pending_priv.h"
-#include "http/reply_priv.h"
 #include "http/server_priv.h"
+#include "http/tls_priv.h"
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/http.h>
-#include <event2/listener.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <time.h>
-#include <unistd.h>
-
-#define HTTP_ACCEPT_PAUSE_MS 100
-#define HTTP_FAR_SECONDS     (1L << 28)
-#define HTTP_LINGER_MS       2000
-#define HTTP_REPORT_MS       1000 /* between two reports of one cause */
-#define HTTP_RESERVED_FDS    256  /* descriptors that are not for connections */
-
-enum http_cause { CAUSE_ACCEPT, CAUSE_FULL, CAUSE_REFUSED, CAUSE_DENIED, CAUSES };
-
-struct header {
-    const char *name;
-    const char *value;
-};
-
-struct listener {
-    struct evhttp_bound_socket *bound; /* NULL when closed */
-    char name[LISTEN_NAME];
-};
 
 struct http_server {
     struct event_base *base;
     const struct reporter *reporter;
     struct evhttp *http;
     struct guard_set *guards;
-    size_t max_connections;
-    struct event *pause; /* ends the pause after a failed accept() */
-    bool is_paused;
-    bool is_stopped; /* accepts no more */
-    bool is_closing; /* in http_server_free */
-    bool is_accepting;
-    struct listener listeners[FLAG_LIST_MAX];
-    size_t n_listeners;
+    struct acceptor *acceptor;
+    bool is_stopped;           /* accepts no more */
+    bool is_closing;           /* in http_server_free */
+    struct tls *tls;           /* NULL: none */
+    struct http_server *admin; /* serves --admin-listen; NULL: none */
+    struct http_server *owner; /* of routes and pending answers: the server itself, or that it is admin of */
+    unsigned serves;           /* kinds of routes: a sum of enum route_access */
     struct routes routes;
     struct auth *auth; /* NULL: none */
-    uint64_t denied;   /* requests, since they were last reported */
     struct pending pending;
-    int64_t reported_ms[CAUSES]; /* 0: never */
+    struct tally tally;
 };
 
-const struct flag http_flags[] = {
-    {"--listen", "ADDRESS", FLAG_LIST, offsetof(struct http_config, listen), ":8080",
-     "address to serve HTTP on; repeatable; \":8080\" is IPv4 and IPv6"},
-    {0},
-};
-
-static int64_t mono_ms(void)
+int64_t http_mono_ms(void)
 {
     struct timespec now;
 
@@ -79,126 +50,46 @@ static int64_t mono_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static bool may_report(struct http_server *s, enum http_cause cause)
-{
-    int64_t now_ms = mono_ms() + 1;
-
-    if (s->reported_ms[cause] && now_ms - s->reported_ms[cause] < HTTP_REPORT_MS)
-        return false;
-    s->reported_ms[cause] = now_ms;
-    return true;
-}
-
-/* Arms the event that ends the pause. Without a pause it stays pending, far off: see on_accept_error. */
-static void set_pause(struct http_server *s, int64_t ms)
-{
-    struct timeval tv = {.tv_sec = HTTP_FAR_SECONDS};
-
-    s->is_paused = ms > 0;
-    if (s->is_paused)
-        tv = (struct timeval){.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
-    (void)event_add(s->pause, &tv);
-}
-
-/* Turns the listeners on or off, as the state demands. */
-static void update_accepting(struct http_server *s)
-{
-    bool on = !s->is_stopped && !s->is_paused && guard_connections(s->guards) < s->max_connections;
-
-    if (on && !guard_prepare(s->guards)) {
-        set_pause(s, HTTP_ACCEPT_PAUSE_MS);
-        on = false;
-    }
-    if (s->is_closing || on == s->is_accepting)
-        return;
-    s->is_accepting = on;
-    for (size_t i = 0; i < s->n_listeners; i++) {
-        if (!s->listeners[i].bound)
-            continue;
-        struct evconnlistener *l = evhttp_bound_socket_get_listener(s->listeners[i].bound);
-        (void)(on ? evconnlistener_enable(l) : evconnlistener_disable(l));
-    }
-}
-
-static void on_pause_over(evutil_socket_t fd, short what, void *arg)
+static void on_accept_error(void *arg, const char *error)
 {
     struct http_server *s = arg;
 
-    (void)fd;
-    (void)what;
-    set_pause(s, 0);
-    update_accepting(s);
-}
-
-struct server_search {
-    const struct evhttp *http;
-    struct http_server *found;
-};
-
-static int match_server(const struct event_base *base, const struct event *ev, void *arg)
-{
-    struct server_search *search = arg;
-
-    (void)base;
-    if (event_get_callback(ev) == on_pause_over) {
-        struct http_server *s = event_get_callback_arg(ev);
-        if (s->http == search->http)
-            search->found = s;
-    }
-    return search->found != NULL;
-}
-
-/* evhttp makes itself the argument of its listeners' callbacks, so the way to the server leads over an event
- * of its own, which is always pending. This is rare: at most once in HTTP_ACCEPT_PAUSE_MS. */
-static void on_accept_error(struct evconnlistener *listener, void *arg)
-{
-    int error = EVUTIL_SOCKET_ERROR();
-    struct server_search search = {.http = arg};
-
-    (void)event_base_foreach_event(evconnlistener_get_base(listener), match_server, &search);
-    struct http_server *s = search.found;
-    if (!s)
-        return;
-    if (may_report(s, CAUSE_ACCEPT))
-        REPORT(s->reporter, REPORT_ERROR, "cannot accept connections",
-               FIELD_TEXT("error", evutil_socket_error_to_string(error)),
+    if (tally_paused(&s->owner->tally, PAUSE_ERROR, http_mono_ms()))
+        REPORT(s->reporter, REPORT_ERROR, "cannot accept connections", FIELD_TEXT("error", error),
                FIELD_INT("connections", guard_connections(s->guards)));
-    set_pause(s, HTTP_ACCEPT_PAUSE_MS);
-    update_accepting(s);
 }
 
 static void on_full(void *arg)
 {
     struct http_server *s = arg;
 
-    if (may_report(s, CAUSE_FULL))
+    if (tally_paused(&s->owner->tally, PAUSE_CONNECTIONS, http_mono_ms()))
         REPORT(s->reporter, REPORT_WARN, "connection limit reached, accepting no more",
                FIELD_INT("connections", guard_connections(s->guards)));
-    update_accepting(s);
+    acceptor_update(s->acceptor);
 }
 
 static void on_room(void *arg)
 {
     struct http_server *s = arg;
 
-    if (!s->is_closing && !s->is_accepting)
-        update_accepting(s);
+    if (!s->is_closing && !acceptor_is_on(s->acceptor))
+        acceptor_update(s->acceptor);
 }
 
-static void on_refused(void *arg, int status, const char *why)
+static void on_refused(void *arg, enum http_cause cause, const char *why)
 {
     struct http_server *s = arg;
 
-    if (may_report(s, CAUSE_REFUSED))
-        REPORT(s->reporter, REPORT_INFO, "request refused", FIELD_INT("status", status),
-               FIELD_TEXT("error", why));
+    tally_answered(&s->owner->tally, cause_status(cause));
+    tally_refused(&s->owner->tally, cause, cause_status(cause), NULL, str_of(why), http_mono_ms());
 }
 
 /* A connection ends with a request that is not answered. evhttp frees the request, or has detached it. */
 static void on_gone(void *arg, const struct guard_watch *watch)
 {
     struct http_server *s = arg;
-    struct evhttp_request *req = pending_take(&s->pending, watch->id);
+    struct evhttp_request *req = pending_take(&s->owner->pending, watch->id);
 
     if (!req)
         return;
@@ -207,12 +98,20 @@ static void on_gone(void *arg, const struct guard_watch *watch)
     watch->on_gone(watch->arg, watch->id);
 }
 
+/* The guard of a connection, which may be the admin server's. NULL when it has none any more. */
+struct guard *http_server_guard(const struct http_server *s, struct evhttp_connection *evcon)
+{
+    struct guard *g = guard_of(s->guards, evcon);
+
+    return g || !s->admin ? g : guard_of(s->admin->guards, evcon);
+}
+
 bool http_watch_client(struct http_server *s, uint64_t id, http_on_gone *on_client_gone, void *arg)
 {
     const struct guard_watch watch = {id, on_client_gone, arg};
     struct evhttp_request *req = pending_get(&s->pending, id);
     struct evhttp_connection *evcon = req ? evhttp_request_get_connection(req) : NULL;
-    struct guard *g = evcon ? guard_of(s->guards, evcon) : NULL;
+    struct guard *g = evcon ? http_server_guard(s, evcon) : NULL;
 
     return g && guard_watch_client(g, &watch);
 }
@@ -229,158 +128,60 @@ static struct bufferevent *on_new_connection(struct event_base *base, void *arg)
 static void on_reply_done(struct evhttp_request *req, void *arg)
 {
     struct http_server *s = arg;
-    struct guard *g = guard_of(s->guards, evhttp_request_get_connection(req));
+    struct guard *g = http_server_guard(s, evhttp_request_get_connection(req));
 
     if (g)
         guard_reply_done(g);
 }
 
-/* Hands the answer to evhttp, which frees the request when it is written out. */
-static void send_reply(struct http_server *s, struct evhttp_request *req, const struct http_reply *reply,
-                       const struct header *extra)
+static void no_route(const struct http_server *by, const struct http_request *r)
 {
-    struct evhttp_connection *evcon = evhttp_request_get_connection(req);
-    struct evkeyvalq *headers = evhttp_request_get_output_headers(req);
-    struct evbuffer *out = evhttp_request_get_output_buffer(req);
-    int status = reply->status;
-    char number[24];
-
-    if (!evcon) {
-        evhttp_request_free(req);
-        return;
-    }
-    size_t len = reply->text ? evbuffer_get_length(reply->text) : reply->body.len;
-    if (evhttp_request_get_command(req) != EVHTTP_REQ_HEAD && len > 0 &&
-        (reply->text ? evbuffer_add_buffer(out, reply->text) : evbuffer_add(out, reply->body.at, len)) != 0) {
-        status = 503;
-        len = 0;
-    }
-    (void)snprintf(number, sizeof number, "%zu", len);
-    evhttp_add_header(headers, "Content-Type", reply->type ? reply->type : "application/json");
-    evhttp_add_header(headers, "Content-Length", number);
-    if (extra)
-        evhttp_add_header(headers, extra->name, extra->value);
-    if (reply->link)
-        evhttp_add_header(headers, "Link", reply->link);
-    if (reply->retry_after_s > 0) {
-        (void)snprintf(number, sizeof number, "%d", reply->retry_after_s);
-        evhttp_add_header(headers, "Retry-After", number);
-    }
-    if (s->is_stopped)
-        evhttp_add_header(headers, "Connection", "close");
-    struct guard *g = guard_of(s->guards, evcon);
-    if (g)
-        guard_reply_begun(g, evbuffer_get_length(out));
-    evhttp_send_reply(req, status, reply_reason(status), NULL);
-    /* evhttp reads on while it writes, and would end the connection of a client that has closed its own side before the
-     * answer is out. It turns reading on again when it is. */
-    (void)bufferevent_disable(evhttp_connection_get_bufferevent(evcon), EV_READ);
-}
-
-static void send_error(struct http_server *s, struct evhttp_request *req, int status, struct str message,
-                       const struct header *extra)
-{
-    char json[REPLY_ERROR_BODY];
-    struct http_reply reply = {
-        .status = status,
-        .body = reply_error_body(json, message),
-        .retry_after_s = status == 503 ? HTTP_RETRY_AFTER : 0,
-    };
-
-    send_reply(s, req, &reply, extra);
-}
-
-void http_reply(struct http_server *s, uint64_t id, const struct http_reply *reply)
-{
-    struct evhttp_request *req = pending_take(&s->pending, id);
-
-    if (req)
-        send_reply(s, req, reply, NULL);
-}
-
-void http_reply_error(struct http_server *s, uint64_t id, int status, const char *format, ...)
-{
-    struct evhttp_request *req = pending_take(&s->pending, id);
-    char message[1024];
-    va_list args;
-
-    if (!req)
-        return;
-    va_start(args, format);
-    int n = vsnprintf(message, sizeof message, format, args);
-    va_end(args);
-    send_error(s, req, status, n < 0 ? STR("internal error") : str_of(message), NULL);
-}
-
-void http_reply_refused(struct http_server *s, uint64_t id, const char *why)
-{
-    http_reply_error(s, id, strcmp(why, "out of memory") == 0 ? 503 : 400, "%s", why);
-}
-
-bool http_without_params(struct http_server *s, struct http_request *r)
-{
-    const struct http_param *params;
-    char err[HTTP_ERROR];
-    size_t n;
-
-    if (!http_request_params(r, &params, &n, err))
-        http_reply_refused(s, r->id, err);
-    else if (n > 0)
-        http_reply_error(s, r->id, 400, "this path takes no query parameters");
-    else
-        return true;
-    return false;
-}
-
-static void no_route(struct http_server *s, const struct http_request *r)
-{
+    struct http_server *s = by->owner;
     char buffer[128];
     struct text allow;
 
     text_init(&allow, buffer, sizeof buffer);
-    routes_allowed(&s->routes, r->path, &allow);
+    routes_allowed(&s->routes, by->serves, r->path, &allow);
     if (allow.len)
-        send_error(s, r->req, 405, STR("this method is not served on this path"),
-                   &(struct header){"Allow", allow.at});
+        http_refuse(s, r->req, CAUSE_METHOD, 405, STR("this method is not served on this path"),
+                    &(struct http_header){"Allow", allow.at});
     else
-        send_error(s, r->req, 404, STR("there is nothing at this path"), NULL);
+        http_refuse(s, r->req, CAUSE_NOT_FOUND, 404,
+                    routes_none(&s->routes, by->serves, (char[ROUTES_NONE]){0}), NULL);
 }
 
 /* Whether the request may go on to its handler; if not, it has its answer. That says no more than what is asked for
  * (RFC 9110 section 15.5.2 wants a challenge): which key or token was wrong, and how, is for the log. */
 static bool let_through(struct http_server *s, const struct route *route, const struct http_request *r)
 {
-    const struct header challenge = {"WWW-Authenticate", "Bearer realm=\"flux-event-store\""};
+    const struct http_header challenge = {"WWW-Authenticate", "Bearer realm=\"flux-event-store\""};
     bool is_post = evhttp_request_get_command(r->req) == EVHTTP_REQ_POST;
 
-    if (!s->auth || route->is_open)
+    if (!s->auth || route->access != ROUTE_GUARDED)
         return true;
-    auth_refresh(s->auth, mono_ms());
+    auth_refresh(s->auth, http_mono_ms());
     enum auth_answer answer =
         auth_check(s->auth, is_post ? AUTH_POST : AUTH_READ, http_request_header(r, "X-Signature"),
                    http_request_header(r, "Authorization"), is_post ? http_request_body(r) : STR_NONE);
     if (answer == AUTH_GRANTED)
         return true;
-    s->denied++;
-    if (may_report(s, CAUSE_DENIED)) {
-        REPORT(s->reporter, REPORT_WARN, "request denied", FIELD_TEXT("path", route->path),
-               FIELD_TEXT("cause", auth_sentence(answer)), FIELD_INT("requests", s->denied));
-        s->denied = 0;
-    }
-    send_error(s, r->req, 401, STR("unauthorized"), &challenge);
+    tally_refused(&s->tally, cause_of_answer(answer), 401, route->path, str_of(auth_sentence(answer)),
+                  http_mono_ms());
+    http_send_error(s, r->req, 401, STR("unauthorized"), &challenge);
     return false;
 }
 
 static void on_request(struct evhttp_request *req, void *arg)
 {
-    struct http_server *s = arg;
+    const struct http_server *by = arg;
+    struct http_server *s = by->owner;
     struct http_request r;
 
     evhttp_request_set_on_complete_cb(req, on_reply_done, s);
     http_request_init(&r, req, 0);
-    const struct route *route = routes_find(&s->routes, &r);
+    const struct route *route = routes_find(&s->routes, by->serves, &r);
     if (!route) {
-        no_route(s, &r);
+        no_route(by, &r);
         return;
     }
     if (!let_through(s, route, &r)) {
@@ -389,7 +190,7 @@ static void on_request(struct evhttp_request *req, void *arg)
     }
     r.id = pending_add(&s->pending, req);
     if (r.id == 0) {
-        send_error(s, req, 503, STR("out of memory"), NULL);
+        http_refuse(s, req, CAUSE_OVERLOAD, 503, STR("out of memory"), NULL);
         return;
     }
     route->handler(route->arg, &r);
@@ -401,15 +202,27 @@ static void on_request(struct evhttp_request *req, void *arg)
     http_request_done(&r);
 }
 
+static bool add_route(struct http_server *s, const char *method, const char *path, http_handler *handler,
+                      void *arg, enum route_access access)
+{
+    return routes_add(&s->routes, &(struct route){method, path, handler, arg, access});
+}
+
 bool http_route(struct http_server *s, const char *method, const char *path, http_handler *handler, void *arg)
 {
-    return routes_add(&s->routes, &(struct route){method, path, handler, arg, .is_open = false});
+    return add_route(s, method, path, handler, arg, ROUTE_GUARDED);
 }
 
 bool http_route_open(struct http_server *s, const char *method, const char *path, http_handler *handler,
                      void *arg)
 {
-    return routes_add(&s->routes, &(struct route){method, path, handler, arg, .is_open = true});
+    return add_route(s, method, path, handler, arg, ROUTE_OPEN);
+}
+
+bool http_route_admin(struct http_server *s, const char *method, const char *path, http_handler *handler,
+                      void *arg)
+{
+    return add_route(s, method, path, handler, arg, ROUTE_ADMIN);
 }
 
 void http_server_set_auth(struct http_server *s, struct auth *auth)
@@ -417,62 +230,18 @@ void http_server_set_auth(struct http_server *s, struct auth *auth)
     s->auth = auth;
 }
 
-void http_default_limits(struct guard_limits *ret)
-{
-    struct rlimit fds;
-    size_t n = HTTP_MAX_CONNECTIONS;
-
-    if (getrlimit(RLIMIT_NOFILE, &fds) == 0 && fds.rlim_cur < HTTP_MAX_CONNECTIONS + HTTP_RESERVED_FDS)
-        n = fds.rlim_cur > (rlim_t)2 * HTTP_RESERVED_FDS ? fds.rlim_cur - HTTP_RESERVED_FDS
-                                                         : fds.rlim_cur / 2;
-    *ret = (struct guard_limits){
-        .connections = n > 2 ? n : 2,
-        .idle = n / 2 < HTTP_MAX_IDLE ? n / 2 : HTTP_MAX_IDLE,
-        .bodies = HTTP_MAX_BODIES,
-        .head_ms = HTTP_HEAD_SECONDS * INT64_C(1000),
-        .body_ms = HTTP_BODY_SECONDS * INT64_C(1000),
-        .linger_ms = HTTP_LINGER_MS,
-    };
-}
-
-static bool open_listener(struct http_server *s, const char *address, char err[static HTTP_ERROR])
-{
-    struct listener *l = &s->listeners[s->n_listeners];
-    struct text text;
-    int fd = listen_on(address, err);
-
-    if (fd < 0)
-        return false;
-    listen_name(fd, l->name);
-    struct evconnlistener *lev =
-        evconnlistener_new(s->base, NULL, NULL, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
-    if (!lev) {
-        close(fd);
-    } else {
-        l->bound = evhttp_bind_listener(s->http, lev);
-        if (!l->bound)
-            evconnlistener_free(lev);
-    }
-    if (!l->bound) {
-        text_init(&text, err, HTTP_ERROR);
-        text_addf(&text, "--listen %s: out of memory", address);
-        return false;
-    }
-    evconnlistener_set_error_cb(lev, on_accept_error);
-    s->n_listeners++;
-    return true;
-}
-
 static bool init_http(struct http_server *s, const struct guard_limits *limits)
 {
     struct guard_hooks hooks = {on_full, on_room, on_refused, on_gone, s};
 
     s->http = evhttp_new(s->base);
-    s->guards = guard_set_new(s->base, limits, &hooks);
-    s->pause = event_new(s->base, -1, 0, on_pause_over, s);
-    if (!s->http || !s->guards || !s->pause)
+    s->guards = guard_set_new(s->base, limits, &hooks, s->tls);
+    if (!s->http || !s->guards)
         return false;
-    set_pause(s, 0);
+    s->acceptor = acceptor_new(
+        &(struct acceptor_config){s->base, s->http, s->guards, limits->connections, on_accept_error, s});
+    if (!s->acceptor)
+        return false;
     evhttp_set_bevcb(s->http, on_new_connection, s);
     evhttp_set_gencb(s->http, on_request, s);
     /* The guard's limits bite first; these are there should it ever be wrong. */
@@ -485,9 +254,17 @@ static bool init_http(struct http_server *s, const struct guard_limits *limits)
     return true;
 }
 
-struct http_server *http_server_new_limits(struct event_base *base, const struct http_config *config,
-                                           const struct reporter *reporter, const struct guard_limits *limits,
-                                           char err[static HTTP_ERROR])
+static bool init_listeners(struct http_server *s, const char *flag, const struct flag_list *addresses,
+                           char err[static HTTP_ERROR])
+{
+    for (size_t i = 0; i < addresses->n; i++)
+        if (!acceptor_listen(s->acceptor, flag, addresses->values[i], err))
+            return false;
+    return true;
+}
+
+static struct http_server *new_server(struct event_base *base, const struct reporter *reporter,
+                                      char err[static HTTP_ERROR])
 {
     struct http_server *s = calloc(1, sizeof *s);
     struct text text;
@@ -498,13 +275,44 @@ struct http_server *http_server_new_limits(struct event_base *base, const struct
         return NULL;
     s->base = base;
     s->reporter = reporter;
-    s->max_connections = limits->connections;
-    s->is_accepting = true;
-    if (!init_http(s, limits))
+    s->tally.reporter = reporter;
+    s->owner = s;
+    s->serves = ROUTE_GUARDED | ROUTE_OPEN | ROUTE_ADMIN;
+    return s;
+}
+
+static bool init_admin(struct http_server *s, const struct flag_list *addresses,
+                       const struct guard_limits *limits, char err[static HTTP_ERROR])
+{
+    struct guard_limits few = *limits;
+
+    few.connections = HTTP_MAX_ADMIN_CONNECTIONS;
+    few.idle = HTTP_MAX_ADMIN_CONNECTIONS / 2;
+    s->admin = new_server(s->base, s->reporter, err);
+    if (!s->admin)
+        return false;
+    s->admin->owner = s;
+    s->admin->serves = ROUTE_OPEN | ROUTE_ADMIN;
+    s->serves &= ~(unsigned)ROUTE_ADMIN;
+    return init_http(s->admin, &few) && init_listeners(s->admin, ADMIN_LISTEN_FLAG, addresses, err);
+}
+
+struct http_server *http_server_new_limits(struct event_base *base, const struct http_config *config,
+                                           const struct reporter *reporter, const struct guard_limits *limits,
+                                           char err[static HTTP_ERROR])
+{
+    char tls_err[HTTP_ERROR] = "";
+    struct http_server *s = new_server(base, reporter, err);
+
+    if (!s)
+        return NULL;
+    if (tls_wanted(&config->tls) && (s->tls = tls_new(&config->tls, reporter, tls_err)) == NULL) {
+        memcpy(err, tls_err, HTTP_ERROR);
         goto fail;
-    for (size_t i = 0; i < config->listen.n; i++)
-        if (!open_listener(s, config->listen.values[i], err))
-            goto fail;
+    }
+    if (!init_http(s, limits) || !init_listeners(s, LISTEN_FLAG, &config->listen, err) ||
+        (config->admin_listen.n > 0 && !init_admin(s, &config->admin_listen, limits, err)))
+        goto fail;
     return s;
 fail:
     http_server_free(s);
@@ -523,13 +331,16 @@ struct http_server *http_server_new(struct event_base *base, const struct http_c
 void http_server_stop_accepting(struct http_server *s)
 {
     s->is_stopped = true;
-    for (size_t i = 0; i < s->n_listeners; i++) {
-        if (s->listeners[i].bound)
-            evhttp_del_accept_socket(s->http, s->listeners[i].bound);
-        s->listeners[i].bound = NULL;
-    }
-    s->is_accepting = false;
+    acceptor_stop(s->acceptor);
     guard_close_idle(s->guards);
+    if (s->admin)
+        http_server_stop_accepting(s->admin);
+}
+
+void http_server_reload(struct http_server *s)
+{
+    if (s->tls)
+        tls_reload(s->tls, http_mono_ms());
 }
 
 void http_server_set_queued(struct http_server *s, uint64_t bytes)
@@ -539,12 +350,27 @@ void http_server_set_queued(struct http_server *s, uint64_t bytes)
 
 uint64_t http_server_answer_bytes(const struct http_server *s)
 {
-    return guard_reply_bytes(s->guards);
+    return guard_reply_bytes(s->guards) + (s->admin ? guard_reply_bytes(s->admin->guards) : 0);
 }
 
 size_t http_server_pending(const struct http_server *s)
 {
-    return s->pending.n + guard_replying(s->guards);
+    return s->pending.n + guard_replying(s->guards) + (s->admin ? guard_replying(s->admin->guards) : 0);
+}
+
+struct tally *http_server_tally(struct http_server *s)
+{
+    return &s->tally;
+}
+
+struct pending *http_server_requests(struct http_server *s)
+{
+    return &s->pending;
+}
+
+bool http_server_is_stopped(const struct http_server *s)
+{
+    return s->is_stopped;
 }
 
 struct event_base *http_server_base(const struct http_server *s)
@@ -554,12 +380,38 @@ struct event_base *http_server_base(const struct http_server *s)
 
 size_t http_server_connections(const struct http_server *s)
 {
-    return guard_connections(s->guards);
+    return guard_connections(s->guards) + (s->admin ? guard_connections(s->admin->guards) : 0);
+}
+
+static const void *collect(void *server)
+{
+    struct http_server *s = server;
+
+    s->tally.numbers.connections = http_server_connections(s);
+    s->tally.numbers.pending = http_server_pending(s);
+    s->tally.numbers.body_bytes = guard_body_bytes(s->guards);
+    s->tally.numbers.answer_bytes = guard_reply_bytes(s->guards);
+    return &s->tally.numbers;
+}
+
+struct metric_source http_server_metrics(struct http_server *s)
+{
+    return (struct metric_source){tally_metrics, collect, s};
 }
 
 const char *http_server_address(const struct http_server *s, size_t i)
 {
-    return i < s->n_listeners ? s->listeners[i].name : NULL;
+    const char *address = acceptor_address(s->acceptor, i);
+
+    return address || !s->admin ? address
+                                : http_server_address(s->admin, i - acceptor_listeners(s->acceptor));
+}
+
+const char *http_server_protocol(const struct http_server *s, size_t i)
+{
+    if (i >= acceptor_listeners(s->acceptor))
+        return "http, probes and metrics";
+    return s->tls ? "https" : "http";
 }
 
 void http_server_free(struct http_server *s)
@@ -573,11 +425,13 @@ void http_server_free(struct http_server *s)
     while ((req = pending_take_any(&s->pending)) != NULL)
         if (!evhttp_request_get_connection(req))
             evhttp_request_free(req);
+    http_server_free(s->admin);
+    acceptor_stop(s->acceptor);
     if (s->http)
         evhttp_free(s->http);
     guard_set_free(s->guards);
-    if (s->pause)
-        event_free(s->pause);
+    tls_free(s->tls);
+    acceptor_free(s->acceptor);
     pending_free(&s->pending);
     free(s);
 }

@@ -1,8 +1,9 @@
-/* What server.c, request.c and listen.c share. */
+/* What the files of the server share: server.c, answer.c, config.c, long.c, request.c, route.c, listen.c. */
 #ifndef FES_HTTP_SERVER_PRIV_H
 #define FES_HTTP_SERVER_PRIV_H
 
 #include "http/guard_priv.h"
+#include "http/pending_priv.h"
 #include "http/server.h"
 
 struct evhttp_request;
@@ -23,13 +24,43 @@ void http_request_done(struct http_request *r);
 /* Whether the Accept header names the media type (ranges such as any text do not count: they are no wish). */
 bool http_accepts(const struct http_request *r, const char *type);
 
+bool http_request_is_head(const struct http_request *r);
+
+/* Answers. answer.c. */
+struct http_header {
+    const char *name;
+    const char *value;
+};
+/* To a request that is not (any more) in the table; extra may be NULL. */
+void http_send_error(struct http_server *s, struct evhttp_request *req, int status, struct str message,
+                     const struct http_header *extra);
+/* The same, and counted: a request is refused for a cause. */
+void http_refuse(struct http_server *s, struct evhttp_request *req, enum http_cause cause, int status,
+                 struct str why, const struct http_header *extra);
+/* As http_reply_refused, for a cause that the status alone does not tell. */
+void http_reply_cause(struct http_server *s, uint64_t id, enum http_cause cause, const char *why);
+/* 405 with the methods that are allowed. */
+void http_reply_method(struct http_server *s, uint64_t id, const char *allow);
+/* A clock that only goes forward. */
+int64_t http_mono_ms(void);
+struct tally *http_server_tally(struct http_server *s);
+struct pending *http_server_requests(struct http_server *s);
+/* NULL when the connection has none any more. */
+struct guard *http_server_guard(const struct http_server *s, struct evhttp_connection *evcon);
+bool http_server_is_stopped(const struct http_server *s);
+
 /* Routes: method and path -> handler. route.c. */
+enum route_access {
+    ROUTE_GUARDED = 1, /* on --listen; asks for signature or token */
+    ROUTE_OPEN = 2,    /* on every listener, for everybody */
+    ROUTE_ADMIN = 4,   /* on --admin-listen, for everybody; where there is none as ROUTE_OPEN */
+};
 struct route {
     const char *method;
     const char *path;
     http_handler *handler;
     void *arg;
-    bool is_open; /* asks for no signature and no token */
+    enum route_access access;
 };
 #define HTTP_MAX_ROUTES 32
 struct routes {
@@ -37,13 +68,20 @@ struct routes {
     size_t n;
 };
 bool routes_add(struct routes *routes, const struct route *route);
-/* Fills the request's segment. NULL: none. */
-const struct route *routes_find(const struct routes *routes, struct http_request *r);
+/* The route of the kinds in `serves` (a sum of enum route_access). Fills the request's segment. NULL: none. */
+const struct route *routes_find(const struct routes *routes, unsigned serves, struct http_request *r);
 /* The methods of a path, for Allow; nothing when the path is unknown. */
-void routes_allowed(const struct routes *routes, struct str path, struct text *allow);
+void routes_allowed(const struct routes *routes, unsigned serves, struct str path, struct text *allow);
+#define ROUTES_NONE 512
+/* For who asked for another path: a sentence with all of them. */
+struct str routes_none(const struct routes *routes, unsigned serves, char out[static ROUTES_NONE]);
 
-/* A listening, non-blocking socket for "host:port", or -1 with one line in err. listen.c. */
-int listen_on(const char *address, char err[static HTTP_ERROR]);
+#define LISTEN_FLAG       "--listen"
+#define ADMIN_LISTEN_FLAG "--admin-listen"
+/* A listening, non-blocking socket for "host:port", or -1 with one line in err, which begins with the flag. listen.c. */
+int listen_on(const char *flag, const char *address, char err[static HTTP_ERROR]);
+/* Whether it is written as listen_on wants it. */
+bool listen_check(const char *flag, const char *address, char err[static HTTP_ERROR]);
 #define LISTEN_NAME 64
 /* "host:port" as it was bound. */
 void listen_name(int fd, char name[static LISTEN_NAME]);

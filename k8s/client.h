@@ -10,6 +10,7 @@
 #define FES_K8S_CLIENT_H
 
 #include "store/flags.h"
+#include "store/metric.h"
 #include "store/report.h"
 #include "store/sandbox.h"
 #include "store/str.h"
@@ -80,5 +81,6 @@ struct k8s_stats {
     uint64_t connects;
 };
 void k8s_client_get_stats(const struct k8s_client *c, struct k8s_stats *ret);
+struct metric_source k8s_client_metrics(struct k8s_client *c);
 
 #endif

@@ -86,7 +86,9 @@ static bool parse_one(const struct flag_section *sections, size_t n_sections, in
 {
     struct str word = str_of(argv[*i]);
     ptrdiff_t equals = str_find(word, '=');
-    struct str name = equals < 0 ? word : str_upto(word, (size_t)equals);
+    struct str name = str_eq(word, STR("-h")) ? STR("--help") /* what a newcomer types */
+                      : equals < 0            ? word
+                                              : str_upto(word, (size_t)equals);
     const char *value = equals < 0 ? NULL : argv[*i] + equals + 1;
     void *field = NULL;
     const struct flag *flag = flag_find(sections, n_sections, name, &field);

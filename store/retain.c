@@ -67,6 +67,7 @@ void retain_init(struct store *s, const struct store_config *config)
     uint64_t spare = bytes / 4 < SPARE_BYTES ? bytes / 4 : SPARE_BYTES;
 
     s->retention_ms = config->retention_ms;
+    s->numbers.max_bytes = bytes;
     s->max_bytes = bytes - bytes / SPARE_PART - spare;
 }
 
@@ -115,6 +116,7 @@ static size_t pick(struct store *s, size_t most, uint64_t seqs[static AGES_PICK_
 {
     size_t n = 0;
 
+    s->going_cause = DELETED_AGE;
     if (s->aging) {
         n = ages_pick(s->ages, s->retain_now_ms - s->retention_ms, false, most, seqs);
         s->aging = n > 0;
@@ -124,6 +126,7 @@ static size_t pick(struct store *s, size_t most, uint64_t seqs[static AGES_PICK_
     if (n == 0 && over_size(s)) {
         uint64_t each = s->used_bytes / s->stats.records + 1;
         uint64_t rows = (s->used_bytes - s->max_bytes) / each + 1;
+        s->going_cause = DELETED_SIZE;
         n = ages_pick(s->ages, INT64_MAX, true, rows < most ? (size_t)rows : most, seqs);
     }
     return n;
@@ -192,6 +195,7 @@ void retain_publish(struct store *s)
         ages_remove(s->ages, s->going[i]);
     s->stats.records -= s->n_going;
     s->stats.expired += s->n_going;
+    s->numbers.deleted[s->going_cause] += s->n_going;
     s->n_going = 0;
     s->n_going_keys = 0;
 }

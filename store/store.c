@@ -144,6 +144,7 @@ enum store_status store_append(struct store *s, const struct flux_event *e, stru
             p->bytes = body.len;
             s->last_received_ms = received_ms;
             s->stats.received++;
+            s->numbers.received[via]++;
             s->stats.queued_bytes += body.len;
             list_add(&s->queue, p);
             return STORE_OK;
@@ -151,6 +152,7 @@ enum store_status store_append(struct store *s, const struct flux_event *e, stru
         status = STORE_NO_MEMORY;
     }
     s->stats.refused++;
+    s->numbers.refused[status]++;
     return status;
 }
 
@@ -189,6 +191,7 @@ static void batch_form(struct store *s)
             break;
         struct pending *p = list_take(&s->queue);
         list_add(&s->batch, p);
+        s->n_batch++;
         struct pending *w = batch_add(s, p);
         if (!w)
             continue;
@@ -360,10 +363,12 @@ static void publish_all(struct store *s, struct pending *first)
 
 static void complete(struct store *s, struct pending *p, enum store_status status)
 {
-    if (status == STORE_OK)
+    if (status == STORE_OK) {
         s->stats.repeats += p->fate == PENDING_REPEAT;
-    else
+    } else {
         s->stats.refused++;
+        s->numbers.refused[status]++;
+    }
     s->stats.queued_bytes -= p->bytes;
     if (p->on_done)
         p->on_done(p->arg, p->token, status, p->seq);
@@ -410,9 +415,9 @@ void store_dispatch(struct store *s)
     struct pending *batch = list_steal(&s->batch);
     enum store_status status = s->writing ? commit_judge(s, error) : STORE_OK;
     s->in_flight = false;
+    s->numbers.commits_failed += s->writing && error != 0;
     if (status == STORE_OK && s->writing) {
-        s->stats.commits++;
-        s->stats.commit_us += us;
+        store_count_commit(s, us, s->n_batch);
         publish_all(s, batch);
         retain_publish(s);
         retain_measure(s);

@@ -15,6 +15,7 @@
 
 #include "store/event.h"
 #include "store/flags.h"
+#include "store/metric.h"
 #include "store/record.h"
 #include "store/report.h"
 
@@ -111,6 +112,10 @@ typedef bool store_visit(void *arg, const struct record *r);
  * of them. Returns the seq to pass as `after` to go on, or 0 when the end was reached. */
 uint64_t store_scan(struct store *s, uint64_t after, bool descending, size_t max, store_visit *visit,
                     void *arg);
+/* The highest id that readers see or ever saw; 0: none. */
+uint64_t store_newest(const struct store *s);
+/* The highest id that was given and is not stored any more; 0: none. Above it nothing is missing. */
+uint64_t store_gone(const struct store *s);
 /* One record. False when it is not stored. */
 bool store_get(struct store *s, uint64_t seq, store_visit *visit, void *arg);
 /* Records that carry at least one of the keys, each once, ascending. `keys` need not be sorted. */
@@ -136,5 +141,6 @@ struct store_stats {
     uint64_t queued_bytes;
 };
 void store_get_stats(const struct store *s, struct store_stats *ret);
+struct metric_source store_metrics(struct store *s);
 
 #endif

@@ -73,6 +73,29 @@ struct going_key {
     uint64_t seq;
 };
 
+/* What store_metrics says. The gauges are filled by store_collect. */
+enum deleted_cause { DELETED_AGE, DELETED_SIZE, DELETED_CAUSES };
+#define STORE_STATUSES (STORE_NO_MEMORY + 1)
+struct store_numbers {
+    uint64_t received[VIA_STATUS + 1];
+    uint64_t refused[STORE_STATUSES];
+    uint64_t deleted[DELETED_CAUSES];
+    uint64_t commits_failed;
+    struct histogram commit_us;
+    struct histogram commit_events;
+    uint64_t stored;
+    uint64_t coalesced;
+    uint64_t repeated;
+    uint64_t bytes;
+    uint64_t max_bytes; /* 0: no bound */
+    uint64_t records;
+    uint64_t index_bytes;
+    uint64_t queued_bytes;
+    uint64_t ready;
+};
+/* A batch of n events was committed. */
+void store_count_commit(struct store *s, uint64_t us, size_t n);
+
 struct subscriber {
     store_on_record *on_record;
     void *arg;
@@ -108,6 +131,7 @@ struct store {
     size_t n_written;
     size_t n_fresh;               /* of them, new records */
     size_t n_statements;          /* of the batch, without repeats */
+    size_t n_batch;               /* with them */
     struct batch_table by_digest; /* of a body, first or last */
     struct batch_table by_track;
     struct batch_table by_seq; /* PENDING_UPDATE only */
@@ -128,6 +152,7 @@ struct store {
     bool slice_wanted;                 /* the next commit takes a slice along */
     uint64_t going[STORE_RETAIN_ROWS]; /* deleted by the batch in flight */
     size_t n_going;
+    enum deleted_cause going_cause;
     struct going_key *going_keys;
     size_t n_going_keys;
     size_t cap_going_keys;
@@ -142,6 +167,7 @@ struct store {
     struct subscriber subscribers[STORE_SUBSCRIBERS];
     size_t n_subscribers;
     struct store_stats stats;
+    struct store_numbers numbers;
 };
 
 /* What a record of one statement says. Slices point into the arguments. */

@@ -55,6 +55,16 @@ bool store_read(struct store *s, uint64_t seq, struct record_stored *ret)
     return status == 0 && decode(s, seq, &value, ret);
 }
 
+uint64_t store_newest(const struct store *s)
+{
+    return s->last_seq;
+}
+
+uint64_t store_gone(const struct store *s)
+{
+    return ages_gone(s->ages, s->last_seq);
+}
+
 bool store_get(struct store *s, uint64_t seq, store_visit *visit, void *arg)
 {
     struct record_stored stored;

@@ -43,6 +43,7 @@ void store_forget_batch(struct store *s)
     s->n_written = 0;
     s->n_fresh = 0;
     s->n_statements = 0;
+    s->n_batch = 0;
 }
 
 void store_note_written(struct store *s, const struct pending *p)

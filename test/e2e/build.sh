@@ -18,6 +18,7 @@ HELM=3.18.6
 NOTIFICATION_CONTROLLER=1.5.0
 KUSTOMIZE_CONTROLLER=1.7.3
 HELM_CONTROLLER=1.4.0
+SOURCE_CONTROLLER=1.7.0
 GO_MINIMUM=1.26
 DEBIAN=bookworm
 
@@ -143,6 +144,14 @@ helm-controller $HELM_CONTROLLER
 LIST
 }
 
+# The kinds of Flux's sources, which the examples in docs/ have.
+build_source_crds() {
+  local dir
+  dir=$(module_dir github.com/fluxcd/source-controller "v$SOURCE_CONTROLLER")
+  mkdir crds
+  cp "$dir"/config/crd/bases/*.yaml crds/
+}
+
 # What the Dockerfile starts from, for a machine that cannot pull it: Debian's own minimal system.
 build_base_image() {
   command -v debootstrap >/dev/null || die "debootstrap is missing: it is in Debian's package of that name"
@@ -190,6 +199,7 @@ component() {
   notification-controller)
     build notification-controller "$NOTIFICATION_CONTROLLER" build_notification_controller
     ;;
+  source-crds) build source-crds "$SOURCE_CONTROLLER" build_source_crds ;;
   base-image) build base-image "$DEBIAN" build_base_image ;;
   *) die "no component '$1': see build.sh" ;;
   esac

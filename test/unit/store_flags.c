@@ -4,6 +4,7 @@
 
 struct config {
     bool quiet;
+    bool help;
     const char *dir;
     struct flag_list listen;
     int64_t retention_ms;
@@ -16,6 +17,7 @@ static const struct flag flags[] = {
     {"--listen", "ADDR", FLAG_LIST, offsetof(struct config, listen), ":8080", "address"},
     {"--retention", "TIME", FLAG_DURATION, offsetof(struct config, retention_ms), "30d", "how long"},
     {"--size", "SIZE", FLAG_SIZE, offsetof(struct config, size), "1GiB", "how much"},
+    {"--help", NULL, FLAG_BOOL, offsetof(struct config, help), NULL, "this"},
     {0},
 };
 
@@ -93,6 +95,9 @@ static void test_given(void)
     CHECK_INT(c.size, 2048);
     CHECK_INT(n_words, 1);
     CHECK_TEXT(words[0], "serve");
+    CHECK(!c.help);
+    CHECK(PARSE(&c, "-h"));
+    CHECK(c.help);
 }
 
 static void test_refused(void)

@@ -1,0 +1,185 @@
+/* Listeners that are turned on and off (see accept_priv.h).
+ *
+ * Accepting stops while there are too many connections, and for a moment when the process is out of descriptors: a
+ * listener whose accept() fails would otherwise wake the loop without end. It stops too while there is no memory for
+ * the next connection: evhttp would serve that one without its guard, and without TLS.
+ */
+#include "http/accept_priv.h"
+
+#include "http/server_priv.h"
+
+#include <event2/event.h>
+#include <event2/http.h>
+#include <event2/listener.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define HTTP_ACCEPT_PAUSE_MS 100
+#define HTTP_FAR_SECONDS     (1L << 28)
+
+struct listener {
+    struct evhttp_bound_socket *bound; /* NULL when closed */
+    char name[LISTEN_NAME];
+};
+
+struct acceptor {
+    struct acceptor_config config;
+    struct event *pause; /* ends the pause after a failed accept() */
+    bool is_paused;
+    bool is_stopped;
+    bool is_on;
+    struct listener listeners[FLAG_LIST_MAX];
+    size_t n;
+};
+
+/* Arms the event that ends the pause. Without a pause it stays pending, far off: see on_accept_error. */
+static void set_pause(struct acceptor *a, int64_t ms)
+{
+    struct timeval tv = {.tv_sec = HTTP_FAR_SECONDS};
+
+    a->is_paused = ms > 0;
+    if (a->is_paused)
+        tv = (struct timeval){.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+    (void)event_add(a->pause, &tv);
+}
+
+void acceptor_update(struct acceptor *a)
+{
+    bool on = !a->is_stopped && !a->is_paused && guard_connections(a->config.guards) < a->config.connections;
+
+    if (on && !guard_prepare(a->config.guards)) {
+        set_pause(a, HTTP_ACCEPT_PAUSE_MS);
+        on = false;
+    }
+    if (a->is_stopped || on == a->is_on)
+        return;
+    a->is_on = on;
+    for (size_t i = 0; i < a->n; i++) {
+        struct evconnlistener *l = evhttp_bound_socket_get_listener(a->listeners[i].bound);
+        (void)(on ? evconnlistener_enable(l) : evconnlistener_disable(l));
+    }
+}
+
+bool acceptor_is_on(const struct acceptor *a)
+{
+    return a->is_on;
+}
+
+static void on_pause_over(evutil_socket_t fd, short what, void *arg)
+{
+    struct acceptor *a = arg;
+
+    (void)fd;
+    (void)what;
+    set_pause(a, 0);
+    acceptor_update(a);
+}
+
+struct acceptor_search {
+    const struct evhttp *http;
+    struct acceptor *found;
+};
+
+static int match_acceptor(const struct event_base *base, const struct event *ev, void *arg)
+{
+    struct acceptor_search *search = arg;
+
+    (void)base;
+    if (event_get_callback(ev) == on_pause_over) {
+        struct acceptor *a = event_get_callback_arg(ev);
+        if (a->config.http == search->http)
+            search->found = a;
+    }
+    return search->found != NULL;
+}
+
+/* evhttp makes itself the argument of its listeners' callbacks, so the way to the acceptor leads over an event
+ * of its own, which is always pending. This is rare: at most once in HTTP_ACCEPT_PAUSE_MS. */
+static void on_accept_error(struct evconnlistener *listener, void *arg)
+{
+    const char *error = evutil_socket_error_to_string(EVUTIL_SOCKET_ERROR());
+    struct acceptor_search search = {.http = arg};
+
+    (void)event_base_foreach_event(evconnlistener_get_base(listener), match_acceptor, &search);
+    struct acceptor *a = search.found;
+    if (!a)
+        return;
+    a->config.on_error(a->config.arg, error);
+    set_pause(a, HTTP_ACCEPT_PAUSE_MS);
+    acceptor_update(a);
+}
+
+bool acceptor_listen(struct acceptor *a, const char *flag, const char *address, char err[static HTTP_ERROR])
+{
+    struct listener *l = &a->listeners[a->n];
+    struct text text;
+    int fd = listen_on(flag, address, err);
+
+    if (fd < 0)
+        return false;
+    listen_name(fd, l->name);
+    struct evconnlistener *lev =
+        evconnlistener_new(a->config.base, NULL, NULL, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
+    if (!lev) {
+        close(fd);
+    } else {
+        l->bound = evhttp_bind_listener(a->config.http, lev);
+        if (!l->bound)
+            evconnlistener_free(lev);
+    }
+    if (!l->bound) {
+        text_init(&text, err, HTTP_ERROR);
+        text_addf(&text, "%s %s: out of memory", flag, address);
+        return false;
+    }
+    evconnlistener_set_error_cb(lev, on_accept_error);
+    a->n++;
+    return true;
+}
+
+struct acceptor *acceptor_new(const struct acceptor_config *config)
+{
+    struct acceptor *a = calloc(1, sizeof *a);
+
+    if (!a)
+        return NULL;
+    a->config = *config;
+    a->is_on = true;
+    a->pause = event_new(config->base, -1, 0, on_pause_over, a);
+    if (!a->pause) {
+        free(a);
+        return NULL;
+    }
+    set_pause(a, 0);
+    return a;
+}
+
+void acceptor_stop(struct acceptor *a)
+{
+    if (!a || a->is_stopped)
+        return;
+    a->is_stopped = true;
+    a->is_on = false;
+    for (size_t i = 0; i < a->n; i++) {
+        evhttp_del_accept_socket(a->config.http, a->listeners[i].bound);
+        a->listeners[i].bound = NULL;
+    }
+}
+
+const char *acceptor_address(const struct acceptor *a, size_t i)
+{
+    return i < a->n ? a->listeners[i].name : NULL;
+}
+
+size_t acceptor_listeners(const struct acceptor *a)
+{
+    return a->n;
+}
+
+void acceptor_free(struct acceptor *a)
+{
+    if (!a)
+        return;
+    event_free(a->pause);
+    free(a);
+}
