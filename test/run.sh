@@ -64,6 +64,8 @@ tap "simulator, 10000 seeds" "$simulator" 10000
 tap "simulator, 300 seeds (ASan)" "$simulator_asan" 300
 tap hardening test/hardening.sh build/flux-event-store
 tap conformance test/conformance.sh
+tap libraries test/libraries.sh
+tap reproducible test/reproducible.sh
 
 integration fast -n 4 -m "not slow"
 count_integration fast $?
