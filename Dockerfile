@@ -5,14 +5,14 @@
 FROM --platform=${BUILDPLATFORM:-linux/amd64} debian:bookworm-slim AS build
 ARG TARGETARCH=amd64
 WORKDIR /src
-COPY release/static.sh release/
-RUN release/static.sh deps "$TARGETARCH"
+COPY .ci/static.sh .ci/
+RUN .ci/static.sh deps "$TARGETARCH"
 COPY . .
 ARG VERSION=0.1.0
 # The time in the bill of materials; the binary has none in it.
 ARG SOURCE_DATE_EPOCH=0
 # scratch has no mkdir and no chown: the data directory is made here, for the user of the last stage.
-RUN release/static.sh build "$TARGETARCH" "$VERSION" \
+RUN .ci/static.sh build "$TARGETARCH" "$VERSION" \
     && mkdir -p image/data \
     && mv build/$TARGETARCH/flux-event-store build/$TARGETARCH/flux-event-store.spdx.json image/
 

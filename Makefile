@@ -1,7 +1,8 @@
 # flux-event-store: one binary. `make help` lists the targets; the tests are built by test/Makefile.
 #
-# BUILD, CC, CFLAGS, LDFLAGS, PREFIX, DESTDIR and VERSION may be overridden, and STATIC, where "make static" builds. SANITIZE=address,undefined (with a BUILD of
-# its own) makes an instrumented build. WERROR=1 turns warnings into errors, as CI does.
+# BUILD, CC, CFLAGS, LDFLAGS, PREFIX, DESTDIR, VERSION, and STATIC (where "make static" builds) may be overridden.
+# SANITIZE=address,undefined (with a BUILD of its own) makes an instrumented build. WERROR=1 turns warnings into errors,
+# as CI does.
 
 BUILD    ?= build
 STATIC   ?= build/static
@@ -24,7 +25,7 @@ HARDENING := -fstack-protector-strong -fstack-clash-protection -fcf-protection -
 
 # gcc and clang know different flags, and so do processors (-fcf-protection is x86): keep what this compiler takes.
 known = $(shell for f in $(1); do $(CC) -Werror $$f -x c -c /dev/null -o /dev/null 2>/dev/null && echo $$f; done)
-ifeq ($(filter help deps deps-% clean lint layering mutate demo run test sim crash e2e bench fuzz,$(or $(MAKECMDGOALS),all)),)
+ifeq ($(filter help deps deps-% clean lint layering mutate demo run test sim crash differential e2e manifests bench fuzz,$(or $(MAKECMDGOALS),all)),)
 ifeq ($(shell $(PKG_CONFIG) --exists $(PACKAGES_LIB) 2>/dev/null && echo yes),)
 $(error libraries are missing ($(PACKAGES_LIB)): "make deps" installs what is needed on Debian)
 endif
@@ -71,12 +72,12 @@ $(BUILD)/obj/%.o: %.c
 
 # Relative relocations packed: a static OpenSSL has 20,000, half a MiB. The linker that cannot says so, and goes on.
 static: ## build build/static/flux-event-store, linked statically
-	@release/libraries.sh check
+	@.ci/libraries.sh check
 	@$(MAKE) --no-print-directory BUILD=$(STATIC) LDFLAGS="$(LDFLAGS) -static-pie -Wl,-z,pack-relative-relocs" \
 		LINK_STATIC=-static-pie all
 
 sbom: static ## build build/static/flux-event-store.spdx.json: what is in the static binary
-	@release/sbom.sh $(STATIC)/flux-event-store $(VERSION) >$(STATIC)/flux-event-store.spdx.json
+	@.ci/sbom.sh $(STATIC)/flux-event-store $(VERSION) >$(STATIC)/flux-event-store.spdx.json
 
 install: all ## install the binary (DESTDIR, PREFIX)
 	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/flux-event-store
@@ -100,9 +101,16 @@ sim: deps-test ## stories of the controller by seed: SEEDS=1000000 runs many, SE
 crash: deps-test ## kill -9, power loss, failing calls: nothing is lost (ROUNDS=30 IMAGES=5000 POINTS=80)
 	@$(MAKE) --no-print-directory -f test/Makefile crash
 
+differential: deps-test ## mutated requests against a second HTTP parser (CASES=1000000)
+	@$(MAKE) --no-print-directory -f test/Makefile differential
+
 e2e: deps-e2e ## the real kube-apiserver, Tekton and helm (needs Go; builds them once)
 	@$(MAKE) --no-print-directory all
 	@test/e2e/run
+
+# HELM: a helm of one's own; without it, the one that e2e builds.
+manifests: ## build/install.yaml and build/kustomize/, for use without Helm
+	@HELM=$(or $(HELM),$$(test/e2e/build.sh helm | cut -d= -f2)/helm) chart/manifests.sh build
 
 bench: deps-bench ## measure; prints, and gates nothing
 	@$(MAKE) --no-print-directory all
@@ -122,7 +130,7 @@ layering: ## each folder includes only what is left of it
 
 # What a Debian machine needs. Nothing is asked; nothing happens when all is there.
 DEPS_build := build-essential pkg-config libevent-dev libjansson-dev libssl-dev liblmdb-dev curl ca-certificates
-DEPS_test  := $(DEPS_build) binutils python3 python3-jsonschema python3-pytest python3-pytest-xdist python3-yaml
+DEPS_test  := $(DEPS_build) binutils python3 python3-h11 python3-jsonschema python3-pytest python3-pytest-xdist python3-yaml prometheus
 DEPS_bench := $(DEPS_build) wrk
 DEPS_fuzz  := $(DEPS_build) clang libclang-rt-14-dev
 DEPS_e2e   := $(DEPS_build) debootstrap etcd-server
@@ -136,7 +144,7 @@ clean: ## remove build/
 	rm -rf build
 
 help: ## this list
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | sort | awk -F'\t' '{printf "  %-10s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | sort | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
 
 -include $(wildcard $(BUILD)/obj/*.d $(BUILD)/obj/*/*.d)
-.PHONY: all static sbom install demo run test sim crash e2e bench fuzz lint layering mutate deps clean help
+.PHONY: all static sbom install demo run test sim crash differential e2e manifests bench fuzz lint layering mutate deps clean help

@@ -1,7 +1,7 @@
 /* Listeners that are turned on and off (see accept_priv.h).
  *
- * Accepting stops while there are too many connections, and for a moment when the process is out of descriptors: a
- * listener whose accept() fails would otherwise wake the loop without end. It stops too while there is no memory for
+ * Accepting stops while there are too many connections and none may end for another, and for a moment when the process
+ * is out of descriptors: a listener whose accept() fails would otherwise wake the loop without end. It stops too while there is no memory for
  * the next connection: evhttp would serve that one without its guard, and without TLS.
  */
 #include "http/accept_priv.h"
@@ -24,30 +24,31 @@ struct listener {
 
 struct acceptor {
     struct acceptor_config config;
-    struct event *pause; /* ends the pause after a failed accept() */
-    bool is_paused;
+    struct event *pause; /* ends the time after a failed accept() in which another limit holds, */
+    bool is_crowded;
+    bool is_paused; /* or nothing is accepted at all */
     bool is_stopped;
     bool is_on;
     struct listener listeners[FLAG_LIST_MAX];
     size_t n;
 };
 
-/* Arms the event that ends the pause. Without a pause it stays pending, far off: see on_accept_error. */
+/* Arms the event that ends the pause. Without one it stays pending, far off: see on_accept_error. */
 static void set_pause(struct acceptor *a, int64_t ms)
 {
     struct timeval tv = {.tv_sec = HTTP_FAR_SECONDS};
 
-    a->is_paused = ms > 0;
-    if (a->is_paused)
+    if (ms > 0)
         tv = (struct timeval){.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
     (void)event_add(a->pause, &tv);
 }
 
 void acceptor_update(struct acceptor *a)
 {
-    bool on = !a->is_stopped && !a->is_paused && guard_connections(a->config.guards) < a->config.connections;
+    bool on = !a->is_stopped && !a->is_paused && !guard_is_full(a->config.guards);
 
     if (on && !guard_prepare(a->config.guards)) {
+        a->is_paused = true;
         set_pause(a, HTTP_ACCEPT_PAUSE_MS);
         on = false;
     }
@@ -71,6 +72,8 @@ static void on_pause_over(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
+    a->is_paused = a->is_crowded = false;
+    guard_set_crowded(a->config.guards, false);
     set_pause(a, 0);
     acceptor_update(a);
 }
@@ -93,8 +96,11 @@ static int match_acceptor(const struct event_base *base, const struct event *ev,
     return search->found != NULL;
 }
 
-/* evhttp makes itself the argument of its listeners' callbacks, so the way to the acceptor leads over an event
- * of its own, which is always pending. This is rare: at most once in HTTP_ACCEPT_PAUSE_MS. */
+/* Mostly there is no descriptor left, though there should have been. At first room is made, as at the limit; if that
+ * does not help, there is a pause.
+ *
+ * evhttp makes itself the argument of its listeners' callbacks, so the way to the acceptor leads over an event
+ * of its own, which is always pending. This is rare: at most twice in HTTP_ACCEPT_PAUSE_MS. */
 static void on_accept_error(struct evconnlistener *listener, void *arg)
 {
     const char *error = evutil_socket_error_to_string(EVUTIL_SOCKET_ERROR());
@@ -105,6 +111,9 @@ static void on_accept_error(struct evconnlistener *listener, void *arg)
     if (!a)
         return;
     a->config.on_error(a->config.arg, error);
+    a->is_paused = a->is_crowded;
+    a->is_crowded = true;
+    guard_set_crowded(a->config.guards, true);
     set_pause(a, HTTP_ACCEPT_PAUSE_MS);
     acceptor_update(a);
 }

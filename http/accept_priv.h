@@ -11,8 +11,7 @@ struct acceptor_config {
     struct event_base *base;
     struct evhttp *http; /* outlives the acceptor's last use, and frees its listeners */
     struct guard_set *guards;
-    size_t connections;                             /* with as many nothing is accepted */
-    void (*on_error)(void *arg, const char *error); /* accept() failed, and there is a pause now */
+    void (*on_error)(void *arg, const char *error); /* accept() failed */
     void *arg;
 };
 

@@ -46,7 +46,7 @@ static void send_reply(struct http_server *s, struct evhttp_request *req, const 
         (void)snprintf(number, sizeof number, "%d", reply->retry_after_s);
         evhttp_add_header(headers, "Retry-After", number);
     }
-    if (http_server_is_stopped(s))
+    if (http_server_is_stopped(s) || http_asks_to_close(req))
         evhttp_add_header(headers, "Connection", "close");
     struct guard *g = http_server_guard(s, evcon);
     if (g)

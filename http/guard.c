@@ -20,7 +20,8 @@
 
 #include "http/gone_priv.h"
 #include "http/head_priv.h"
-#include "http/reply_priv.h"
+#include "http/linger_priv.h"
+#include "http/room_priv.h"
 #include "http/tls_priv.h"
 
 #include <event2/buffer.h>
@@ -47,6 +48,7 @@ enum guard_phase {
 enum guard_deadline { DEADLINE_NONE, DEADLINE_HEAD, DEADLINE_BODY, DEADLINE_LINGER };
 
 struct guard {
+    struct room_item place; /* first: what room.c ends is the guard */
     struct guard_set *set;
     struct bufferevent *bev; /* evhttp's; a reference is held until `evcon` is known */
     struct tls_conn *tls;    /* NULL: plain text */
@@ -62,15 +64,14 @@ struct guard {
     unsigned framed;
     bool replying;
     size_t reply_bytes; /* its share of set->reply_bytes */
-    bool is_idle;
-    bool is_long; /* the reply is a long one */
+    bool is_long;       /* the reply is a long one */
     struct gone *gone;
     bool watched; /* somebody wants to know when the client goes */
     struct guard_watch watch;
+    struct lingering linger;
     int status; /* of the refusal */
     const char *why;
     TAILQ_ENTRY(guard) link;
-    TAILQ_ENTRY(guard) idle_link;
 };
 TAILQ_HEAD(guard_list, guard);
 
@@ -80,13 +81,10 @@ struct guard_set {
     struct guard_hooks hooks;
     struct tls_gate *gate; /* NULL: plain text */
     struct guard_list all;
-    struct guard_list idle; /* the longest idle first */
-    struct guard *spare;    /* made ahead: evhttp must never be left without a guarded bufferevent */
-    struct event *trim;     /* closes idle connections beyond the limit, outside of evhttp's calls */
+    struct room room;
+    struct guard *spare; /* made ahead: evhttp must never be left without a guarded bufferevent */
     struct guard **by_fd;
     size_t by_fd_len;
-    size_t n;
-    size_t n_idle;
     size_t n_replying;
     uint64_t reply_bytes; /* of replies that were begun and are not yet written out */
     uint64_t bodies;
@@ -115,6 +113,11 @@ static void arm(struct guard *g)
     if (want == g->deadline)
         return;
     g->deadline = want;
+    room_put(&g->set->room, &g->place,
+             want == DEADLINE_HEAD     ? ROOM_HEAD
+             : want == DEADLINE_BODY   ? ROOM_BODY
+             : want == DEADLINE_LINGER ? ROOM_REFUSED
+                                       : ROOM_KEPT);
     if (want == DEADLINE_NONE) {
         (void)event_del(g->turn);
         return;
@@ -135,23 +138,6 @@ static void set_high(struct guard *g, size_t high)
     g->high = high;
     if (!g->tls)
         bufferevent_setwatermark(g->bev, EV_READ, 0, high);
-}
-
-static void idle_remove(struct guard *g)
-{
-    if (!g->is_idle)
-        return;
-    TAILQ_REMOVE(&g->set->idle, g, idle_link);
-    g->set->n_idle--;
-    g->is_idle = false;
-}
-
-static void idle_add(struct guard *g)
-{
-    TAILQ_INSERT_TAIL(&g->set->idle, g, idle_link);
-    g->is_idle = true;
-    if (++g->set->n_idle > g->set->limits.idle)
-        event_active(g->set->trim, EV_TIMEOUT, 0);
 }
 
 static void body_release(struct guard *g)
@@ -176,6 +162,7 @@ static void refuse(struct guard *g, enum http_cause cause, const char *why)
     g->status = cause_status(cause);
     g->why = why;
     body_release(g);
+    room_count_head(&g->set->room, &g->place, 0);
     if (g->framed == 0) {
         bufferevent_setwatermark(g->bev, EV_READ, SIZE_MAX, 0);
         event_active(g->turn, EV_READ, 0);
@@ -241,7 +228,8 @@ static void on_input(struct evbuffer *input, const struct evbuffer_cb_info *info
         (void)bufferevent_disable(g->bev, EV_READ);
     if (n == 0 || g->phase >= PHASE_BAD)
         return;
-    idle_remove(g);
+    if (g->place.class == ROOM_IDLE)
+        room_put(&g->set->room, &g->place, ROOM_KEPT);
     if (g->phase == PHASE_BODY && n <= g->body_left) {
         (void)on_body(g, n);
         arm(g);
@@ -259,6 +247,7 @@ static void on_input(struct evbuffer *input, const struct evbuffer_cb_info *info
         if (n > 0 && evbuffer_ptr_set(input, &at, len, EVBUFFER_PTR_ADD) != 0)
             break;
     }
+    room_count_head(&g->set->room, &g->place, g->phase == PHASE_HEAD ? g->head.bytes : 0);
     arm(g);
 }
 
@@ -270,12 +259,11 @@ static void on_evhttp_close(struct evhttp_connection *evcon, void *arg)
 
     (void)evcon;
     (void)evbuffer_remove_cb(bufferevent_get_input(g->bev), on_input, g);
-    idle_remove(g);
     body_release(g);
     reply_release(g);
     set->by_fd[g->fd] = NULL;
     TAILQ_REMOVE(&set->all, g, link);
-    set->n--;
+    room_leave(&set->room, &g->place);
     event_free(g->turn);
     tls_conn_free(g->tls);
     gone_free(g->gone);
@@ -290,41 +278,22 @@ static void close_connection(struct guard *g)
     evhttp_connection_free(g->evcon); /* calls on_evhttp_close */
 }
 
-static void on_linger_read(struct bufferevent *bev, void *arg)
+static void end_for_another(struct room_item *place)
 {
-    struct evbuffer *input = bufferevent_get_input(bev);
-
-    (void)arg;
-    (void)evbuffer_drain(input, evbuffer_get_length(input));
+    close_connection((struct guard *)place);
 }
 
-/* The whole refusal is with the kernel. */
-static void on_linger_written(struct bufferevent *bev, void *arg)
+static void on_linger_end(void *arg)
 {
-    struct guard *g = arg;
-
-    if (g->tls)
-        tls_conn_finish(g->tls);
-    (void)shutdown(bufferevent_getfd(bev), SHUT_WR);
-}
-
-static void on_linger_event(struct bufferevent *bev, short what, void *arg)
-{
-    (void)bev;
-    if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR | BEV_EVENT_TIMEOUT))
-        close_connection(arg);
+    close_connection(arg);
 }
 
 /* Takes the bufferevent from evhttp, which has nothing in hand, and answers. */
 static void take_over(struct guard *g)
 {
     g->phase = PHASE_LINGER;
-    bufferevent_setcb(g->bev, on_linger_read, on_linger_written, on_linger_event, g);
-    bufferevent_setwatermark(g->bev, EV_READ, 0, 0);
-    bufferevent_setwatermark(g->bev, EV_WRITE, 0, 0);
-    on_linger_read(g->bev, g);
-    reply_refusal(bufferevent_get_output(g->bev), g->status, g->why, g->head.is_head);
-    (void)bufferevent_enable(g->bev, EV_READ | EV_WRITE);
+    g->linger = (struct lingering){g->bev, g->tls, on_linger_end, g};
+    linger_begin(&g->linger, g->status, g->why, g->head.is_head);
     arm(g);
 }
 
@@ -332,7 +301,7 @@ static void take_over(struct guard *g)
 static void drop_unattached(struct guard *g)
 {
     TAILQ_REMOVE(&g->set->all, g, link);
-    g->set->n--;
+    room_leave(&g->set->room, &g->place);
     (void)evbuffer_remove_cb(bufferevent_get_input(g->bev), on_input, g);
     tls_conn_free(g->tls);
     (void)bufferevent_decref(g->bev);
@@ -458,22 +427,10 @@ struct bufferevent *guard_accept(struct guard_set *set)
     TAILQ_INSERT_TAIL(&set->all, g, link);
     bufferevent_incref(g->bev);
     event_active(g->turn, EV_READ, 0);
-    set->n++;
-    if (set->n >= set->limits.connections && !TAILQ_EMPTY(&set->idle))
-        close_connection(TAILQ_FIRST(&set->idle));
-    if (!guard_prepare(set) || set->n >= set->limits.connections)
+    room_enter(&set->room);
+    if (!guard_prepare(set) || room_is_full(&set->room))
         set->hooks.on_full(set->hooks.arg);
     return g->bev;
-}
-
-static void on_trim(evutil_socket_t fd, short what, void *arg)
-{
-    struct guard_set *set = arg;
-
-    (void)fd;
-    (void)what;
-    while (set->n_idle > set->limits.idle)
-        close_connection(TAILQ_FIRST(&set->idle));
 }
 
 void guard_set_queued(struct guard_set *set, uint64_t bytes)
@@ -488,8 +445,7 @@ uint64_t guard_body_bytes(const struct guard_set *set)
 
 void guard_close_idle(struct guard_set *set)
 {
-    while (!TAILQ_EMPTY(&set->idle))
-        close_connection(TAILQ_FIRST(&set->idle));
+    room_close_idle(&set->room);
 }
 
 struct guard_set *guard_set_new(struct event_base *base, const struct guard_limits *limits,
@@ -503,10 +459,9 @@ struct guard_set *guard_set_new(struct event_base *base, const struct guard_limi
     set->limits = *limits;
     set->hooks = *hooks;
     TAILQ_INIT(&set->all);
-    TAILQ_INIT(&set->idle);
-    set->trim = event_new(base, -1, 0, on_trim, set);
     set->gate = tls ? tls_gate_new(base, tls) : NULL;
-    if (!set->trim || (tls && !set->gate) || !guard_prepare(set)) {
+    if (!room_init(&set->room, base, &set->limits, &set->hooks, end_for_another) || (tls && !set->gate) ||
+        !guard_prepare(set)) {
         guard_set_free(set);
         return NULL;
     }
@@ -524,15 +479,24 @@ void guard_set_free(struct guard_set *set)
     if (set->spare)
         guard_free(set->spare);
     tls_gate_free(set->gate);
-    if (set->trim)
-        event_free(set->trim);
+    room_free(&set->room);
     free(set->by_fd);
     free(set);
 }
 
 size_t guard_connections(const struct guard_set *set)
 {
-    return set->n;
+    return set->room.connections;
+}
+
+bool guard_is_full(const struct guard_set *set)
+{
+    return room_is_full(&set->room);
+}
+
+void guard_set_crowded(struct guard_set *set, bool is_crowded)
+{
+    room_set_crowded(&set->room, is_crowded);
 }
 
 size_t guard_replying(const struct guard_set *set)
@@ -609,14 +573,14 @@ void guard_reply_done(struct guard *g)
         return;
     if (g->phase == PHASE_BAD) {
         /* What is left is bad. Without it evhttp has nothing to read on with. */
-        on_linger_read(g->bev, g);
+        linger_drain(g->bev);
         bufferevent_setwatermark(g->bev, EV_READ, SIZE_MAX, 0);
         event_active(g->turn, EV_READ, 0);
         return;
     }
     if (g->phase == PHASE_HEAD && g->head.bytes == 0) {
         set_high(g, GUARD_INPUT_BYTES);
-        idle_add(g);
+        room_put(&g->set->room, &g->place, ROOM_IDLE);
     }
     arm(g);
 }

@@ -19,8 +19,11 @@ struct tls;
 struct guard_limits {
     size_t connections;
     size_t idle;
+    uint64_t heads; /* bytes of all unfinished heads; beyond: the oldest of them end */
     uint64_t bodies;
-    int64_t head_ms;
+    int64_t
+        grace_ms; /* how long a head may take before its connection may end for another (see room_priv.h) */
+    int64_t head_ms; /* the same for a body */
     int64_t body_ms;
     int64_t linger_ms; /* how long what a refused client still sends is read and dropped, so that it sees the
                           answer */
@@ -35,8 +38,9 @@ struct guard_watch {
 
 /* Called from the loop; must not free connections. */
 struct guard_hooks {
-    void (*on_full)(void *arg); /* accept no more until on_room */
-    void (*on_room)(void *arg); /* a connection ended */
+    void (*on_full)(void *arg);                   /* accept no more until on_room */
+    void (*on_room)(void *arg);                   /* a connection ended */
+    void (*on_shed)(void *arg, const char *what); /* a connection that is not idle ends for want of room */
     void (*on_refused)(void *arg, enum http_cause cause, const char *why);
     void (*on_gone)(void *arg, const struct guard_watch *watch); /* the connection ends now */
     void *arg;
@@ -51,6 +55,9 @@ void guard_set_free(struct guard_set *set);
 struct bufferevent *guard_accept(struct guard_set *set);
 /* False when out of memory for the next connection; then accept none and ask again later. */
 bool guard_prepare(struct guard_set *set);
+/* No more connections now; and what to do when accept() finds no descriptor (see room_priv.h). */
+bool guard_is_full(const struct guard_set *set);
+void guard_set_crowded(struct guard_set *set, bool is_crowded);
 size_t guard_connections(const struct guard_set *set);
 /* Replies that were begun and are not yet written out. */
 size_t guard_replying(const struct guard_set *set);

@@ -10,6 +10,7 @@
 #include <event2/http.h>
 #include <event2/keyvalq_struct.h>
 #include <stdlib.h>
+#include <sys/queue.h>
 
 void http_request_init(struct http_request *r, struct evhttp_request *req, uint64_t id)
 {
@@ -54,6 +55,22 @@ bool http_accepts(const struct http_request *r, const char *type)
         struct str range = str_split(&rest, ',');
         if (str_eq_nocase(str_trim(str_split(&range, ';')), str_of(type)))
             return true;
+    }
+    return false;
+}
+
+bool http_asks_to_close(struct evhttp_request *req)
+{
+    const struct evkeyval *field;
+
+    TAILQ_FOREACH(field, evhttp_request_get_input_headers(req), next)
+    {
+        struct str options = str_of(field->value);
+        if (!str_eq_nocase(str_of(field->key), STR("Connection")))
+            continue;
+        while (options.at)
+            if (str_eq_nocase(str_trim(str_split(&options, ',')), STR("close")))
+                return true;
     }
     return false;
 }

@@ -69,6 +69,15 @@ static void on_full(void *arg)
     acceptor_update(s->acceptor);
 }
 
+static void on_shed(void *arg, const char *what)
+{
+    struct http_server *s = arg;
+
+    if (tally_shed(&s->owner->tally, http_mono_ms()))
+        REPORT(s->reporter, REPORT_WARN, "no room for all connections, closing the oldest",
+               FIELD_TEXT("what", what), FIELD_INT("connections", guard_connections(s->guards)));
+}
+
 static void on_room(void *arg)
 {
     struct http_server *s = arg;
@@ -232,14 +241,13 @@ void http_server_set_auth(struct http_server *s, struct auth *auth)
 
 static bool init_http(struct http_server *s, const struct guard_limits *limits)
 {
-    struct guard_hooks hooks = {on_full, on_room, on_refused, on_gone, s};
+    struct guard_hooks hooks = {on_full, on_room, on_shed, on_refused, on_gone, s};
 
     s->http = evhttp_new(s->base);
     s->guards = guard_set_new(s->base, limits, &hooks, s->tls);
     if (!s->http || !s->guards)
         return false;
-    s->acceptor = acceptor_new(
-        &(struct acceptor_config){s->base, s->http, s->guards, limits->connections, on_accept_error, s});
+    s->acceptor = acceptor_new(&(struct acceptor_config){s->base, s->http, s->guards, on_accept_error, s});
     if (!s->acceptor)
         return false;
     evhttp_set_bevcb(s->http, on_new_connection, s);

@@ -21,6 +21,7 @@ struct http_request;
 
 /* Limits, in one place. */
 #define HTTP_MAX_HEAD              (16u << 10)          /* request line and headers */
+#define HTTP_MAX_HEADS             (UINT64_C(16) << 20) /* all unfinished heads; beyond: the oldest connections end */
 #define HTTP_MAX_BODY              (4u << 20)           /* one body; beyond: 413 */
 #define HTTP_MAX_BODIES            (UINT64_C(64) << 20) /* all unfinished and queued bodies; beyond: 503 */
 #define HTTP_MAX_ANSWERS           (UINT64_C(64) << 20) /* records in answers that are not yet read; beyond: 503 */

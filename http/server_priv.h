@@ -21,6 +21,9 @@ struct http_request {
 };
 void http_request_init(struct http_request *r, struct evhttp_request *req, uint64_t id);
 void http_request_done(struct http_request *r);
+/* Whether "close" is among the options of Connection. evhttp knows it only where it is the one option of the first such
+ * field, and would go on reading behind a request that its client meant to be the last (RFC 9112, section 9.6). */
+bool http_asks_to_close(struct evhttp_request *req);
 /* Whether the Accept header names the media type (ranges such as any text do not count: they are no wish). */
 bool http_accepts(const struct http_request *r, const char *type);
 

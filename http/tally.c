@@ -57,6 +57,9 @@ const struct metric tally_metrics[] = {
      .offset = AT(paused),
      .help = "Times that accepting connections was paused: at the connection limit, or after an error.",
      .labels = {{"cause", pause_labels, 0}}},
+    {.name = "flux_event_store_http_connections_shed_total",
+     .offset = AT(shed),
+     .help = "Connections without a whole request that were closed to make room, idle ones not counted."},
     {.name = "flux_event_store_http_connections",
      .type = METRIC_GAUGE,
      .offset = AT(connections),
@@ -157,4 +160,10 @@ bool tally_paused(struct tally *t, enum http_pause pause, int64_t now_ms)
 {
     t->numbers.paused[pause]++;
     return may_report(&t->pauses[pause], now_ms);
+}
+
+bool tally_shed(struct tally *t, int64_t now_ms)
+{
+    t->numbers.shed++;
+    return may_report(&t->shed, now_ms);
 }

@@ -62,6 +62,7 @@ struct http_numbers {
     uint64_t requests[TALLY_CODES];
     uint64_t rejected[N_CAUSES];
     uint64_t paused[N_PAUSES];
+    uint64_t shed;
     uint64_t lines_dropped;
     uint64_t connections;
     uint64_t pending;
@@ -78,6 +79,7 @@ struct tally {
     const struct reporter *reporter;
     struct tally_line causes[N_CAUSES];
     struct tally_line pauses[N_PAUSES];
+    struct tally_line shed;
     struct http_numbers numbers;
 };
 
@@ -92,5 +94,7 @@ void tally_refused(struct tally *t, enum http_cause cause, int status, const cha
                    int64_t now_ms);
 /* True when it is to be reported. */
 bool tally_paused(struct tally *t, enum http_pause pause, int64_t now_ms);
+/* The same for a connection that ends for want of room. */
+bool tally_shed(struct tally *t, int64_t now_ms);
 
 #endif

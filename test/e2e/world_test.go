@@ -62,6 +62,19 @@ func startWorld(folder string) (*world, error) {
 	return w, nil
 }
 
+// buildComponent gives the folder of a component that only some tests need.
+func buildComponent(name string) (string, error) {
+	cmd := exec.Command("./build.sh", name)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, stderr.String())
+	}
+	_, folder, _ := strings.Cut(strings.TrimSpace(string(out)), "=")
+	return folder, nil
+}
+
 func (w *world) stop() {
 	if w == nil {
 		return

@@ -168,6 +168,9 @@ static void test_connection_header(void)
     } rows[] = {
         {"GET /echo HTTP/1.1\r\n" H "\r\n", false},
         {"GET /echo HTTP/1.1\r\n" H "Connection: close\r\n\r\n", true},
+        {"GET /echo HTTP/1.1\r\n" H "connection: a , CLOSE\r\n\r\n", true},
+        {"GET /echo HTTP/1.1\r\n" H "Connection: keep-alive\r\nConnection: close,b\r\n\r\n", true},
+        {"GET /echo HTTP/1.1\r\n" H "Connection: closed, x-close\r\nClose: close\r\n\r\n", false},
         {"GET /echo HTTP/1.0\r\n\r\n", true},
         {"GET /echo HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", false},
     };

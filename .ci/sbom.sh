@@ -24,7 +24,7 @@ cat <<HEAD
   "documentNamespace": "https://spdx.org/spdxdocs/flux-event-store-$program_version-$checksum",
   "creationInfo": {
     "created": "$(date -u -d "@$epoch" +%FT%TZ)",
-    "creators": ["Tool: flux-event-store/release/sbom.sh"]
+    "creators": ["Tool: flux-event-store/.ci/sbom.sh"]
   },
   "documentDescribes": ["SPDXRef-program"],
   "packages": [

@@ -22,7 +22,7 @@ deps() {
     dpkg --add-architecture "$arch"
     compiler=gcc-${triplet//_/-}
   fi
-  # A system as debootstrap leaves it does not know where Debian puts its mends.
+  # A system as debootstrap leaves it does not know where Debian puts its mends, and a libevent without them is refused.
   if ! grep -rqs -e -security /etc/apt/sources.list /etc/apt/sources.list.d; then
     . /etc/os-release
     echo "deb http://deb.debian.org/debian-security $VERSION_CODENAME-security main" >/etc/apt/sources.list.d/security.list
@@ -38,7 +38,7 @@ build() {
   export PKG_CONFIG_LIBDIR=/usr/lib/$triplet/pkgconfig:/usr/share/pkgconfig
   make -j"$(nproc)" static STATIC="build/$arch/unstripped" CC="$CC" AR="$triplet-ar" VERSION="$1"
   "$triplet-strip" -o "build/$arch/flux-event-store" "build/$arch/unstripped/flux-event-store"
-  release/sbom.sh "build/$arch/flux-event-store" "$1" >"build/$arch/flux-event-store.spdx.json"
+  .ci/sbom.sh "build/$arch/flux-event-store" "$1" >"build/$arch/flux-event-store.spdx.json"
 }
 
 "$1" "${@:3}"
