@@ -407,6 +407,28 @@ static void test_listen_addresses(void)
     event_base_free(base);
 }
 
+/* A crowd that knocks does not keep the loop from everything else: some are accepted, then others have their turn. */
+static void test_a_crowd_is_let_in_by_and_by(void)
+{
+    struct app app;
+    struct client c[100];
+    size_t before = 0;
+
+    start(&app, NULL);
+    for (int i = 0; i < 100; i++)
+        client_open(&c[i], &app.rig);
+    for (int turn = 0; turn < 100 && before < 100; turn++) {
+        event_base_loop(app.rig.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+        size_t n = http_server_connections(app.rig.server);
+        CHECK(n - before <= 32);
+        before = n;
+    }
+    CHECK_INT(before, 100);
+    for (int i = 0; i < 100; i++)
+        client_close(&c[i]);
+    rig_stop(&app.rig);
+}
+
 /* Out of descriptors: no busy loop, one report a second, and it recovers. */
 static void test_out_of_descriptors(void)
 {
@@ -512,6 +534,7 @@ int main(void)
                                        TEST(test_stop_accepting),
                                        TEST(test_listen_addresses),
                                        TEST(test_out_of_descriptors),
+                                       TEST(test_a_crowd_is_let_in_by_and_by),
                                        TEST(test_health),
                                        TEST(test_pending_table),
                                        {0}});
