@@ -456,13 +456,13 @@ static void test_flood_is_bounded(void)
     CHECK_INT(client_answer(&c, NULL), 200);
     client_next(&c);
     while (test_now_ms() < end && !c.closed) {
-        ssize_t n = send(c.fd, junk, sizeof junk, MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t n = client_try_send(&c, junk, sizeof junk);
         sent += n > 0 ? (size_t)n : 0;
         event_base_loop(rig.base, EVLOOP_NONBLOCK);
         client_poll(&c);
     }
     CHECK_INT(client_answer(&c, NULL), 431);
-    CHECK(sent > HTTP_MAX_HEAD);
+    CHECK(sent >= HTTP_MAX_HEAD);
     client_close(&c);
     rig_stop(&rig);
 }

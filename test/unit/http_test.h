@@ -1,7 +1,8 @@
 /* For the tests of http/: a server on a loopback port within the test's own loop, and clients on raw sockets.
  *
  * A client sends any bytes in any pieces and reads all that comes back. Every wait runs the loop until a
- * condition holds or a deadline passes.
+ * condition holds or a deadline passes. Where RIG_TLS is defined, server and clients speak TLS, and a client sees to it
+ * that the server says goodbye (close_notify) before it closes.
  */
 #ifndef FES_TEST_HTTP_TEST_H
 #define FES_TEST_HTTP_TEST_H
@@ -19,6 +20,12 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+
+#ifdef RIG_TLS
+#include "pki.h"
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#endif
 
 #define WAIT_MS 10000
 
@@ -38,6 +45,13 @@ struct rig {
     uint16_t port;
     void (*on_turn)(void *arg); /* after each turn of the loop; may be NULL */
     void *on_turn_arg;
+#ifdef RIG_TLS
+    char folder[32]; /* of the certificates; client_ca is there when the test has set it */
+    bool client_ca;
+    struct tls_config files;
+    char paths[3][64];
+    SSL_CTX *client;
+#endif
 };
 
 static void rig_report(void *arg, const struct report *report)
@@ -46,6 +60,30 @@ static void rig_report(void *arg, const struct report *report)
     rig->reports++;
     snprintf(rig->last_report, sizeof rig->last_report, "%s", report->sentence);
 }
+
+#ifdef RIG_TLS
+static struct authority rig_ca; /* one for the program: keys take their time */
+
+static void rig_tls(struct rig *rig, struct http_config *config)
+{
+    static const char *const names[] = {"cert", "key", "ca"};
+
+    strcpy(rig->folder, "/tmp/http-tls-XXXXXX");
+    if (!mkdtemp(rig->folder))
+        HARNESS_FAIL("mkdtemp: %s", strerror(errno));
+    if (!rig_ca.key)
+        rig_ca = authority_new("CA");
+    for (int i = 0; i < 3; i++)
+        snprintf(rig->paths[i], sizeof rig->paths[i], "%s/%s", rig->folder, names[i]);
+    identity_write(&rig_ca, "server", "IP:127.0.0.1", 86400, rig->paths[0], rig->paths[1]);
+    authority_write(&rig_ca, rig->paths[2]);
+    rig->files = (struct tls_config){rig->paths[0], rig->paths[1], rig->client_ca ? rig->paths[2] : NULL};
+    config->tls = rig->files;
+    rig->client = SSL_CTX_new(TLS_client_method());
+    SSL_CTX_load_verify_locations(rig->client, rig->paths[2], NULL);
+    SSL_CTX_set_verify(rig->client, SSL_VERIFY_PEER, NULL);
+}
+#endif
 
 __attribute__((unused)) static void rig_start(struct rig *rig, const struct guard_limits *limits)
 {
@@ -58,10 +96,14 @@ __attribute__((unused)) static void rig_start(struct rig *rig, const struct guar
     memset(rig, 0, sizeof *rig);
     rig->reporter = (struct reporter){rig_report, rig};
     rig->base = event_base_new();
+#ifdef RIG_TLS
+    rig_tls(rig, &config);
+#endif
     rig->server =
         http_server_new_limits(rig->base, &config, &rig->reporter, limits ? limits : &standard, err);
     if (!rig->server)
         HARNESS_FAIL("%s", err);
+    rig->reports = 0;
     const char *colon = strrchr(http_server_address(rig->server, 0), ':');
     rig->port = (uint16_t)strtoul(colon + 1, NULL, 10);
 }
@@ -72,6 +114,12 @@ __attribute__((unused)) static void rig_stop(struct rig *rig)
     event_base_free(rig->base);
     rig->server = NULL;
     rig->base = NULL;
+#ifdef RIG_TLS
+    SSL_CTX_free(rig->client);
+    for (int i = 0; i < 3; i++)
+        unlink(rig->paths[i]);
+    rmdir(rig->folder);
+#endif
 }
 
 __attribute__((unused)) static void rig_loop(struct rig *rig, int flags)
@@ -105,7 +153,68 @@ struct client {
     bool reset;
     char *in;
     size_t len;
+#ifdef RIG_TLS
+    SSL *ssl;
+    bool truncated;   /* closed without a goodbye */
+    struct str later; /* to be sent when hands are shaken */
+#endif
 };
+
+/* As recv and send. */
+#ifdef RIG_TLS
+static ssize_t client_result(struct client *c, int n)
+{
+    int error = n > 0 ? SSL_ERROR_NONE : SSL_get_error(c->ssl, n);
+
+    if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE) {
+        errno = EAGAIN;
+        return -1;
+    }
+    if (error == SSL_ERROR_SSL && ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
+        c->truncated = true;
+    else if (error == SSL_ERROR_SYSCALL || error == SSL_ERROR_SSL) {
+        errno = error == SSL_ERROR_SSL ? EPROTO : errno;
+        return -1;
+    }
+    return n > 0 ? n : 0;
+}
+
+static ssize_t client_recv(struct client *c, void *buffer, size_t size)
+{
+    ERR_clear_error();
+    if (c->later.len > 0 && SSL_write(c->ssl, c->later.at, (int)c->later.len) > 0)
+        c->later.len = 0;
+    ERR_clear_error();
+    return client_result(c, SSL_read(c->ssl, buffer, (int)size));
+}
+
+/* A server that does not accept shakes no hands: what is to be sent waits, as it would in the kernel without TLS. */
+static bool client_sends_later(struct client *c, struct str bytes, int64_t since_ms)
+{
+    if (SSL_is_init_finished(c->ssl) || test_now_ms() - since_ms < 200)
+        return false;
+    free((char *)c->later.at);
+    c->later = (struct str){memcpy(malloc(bytes.len), bytes.at, bytes.len), bytes.len};
+    return true;
+}
+
+__attribute__((unused)) static ssize_t client_try_send(struct client *c, const void *bytes, size_t len)
+{
+    ERR_clear_error();
+    return client_result(c, SSL_write(c->ssl, bytes, (int)len));
+}
+#else
+#define client_sends_later(c, bytes, since_ms) false
+static ssize_t client_recv(struct client *c, void *buffer, size_t size)
+{
+    return recv(c->fd, buffer, size, MSG_DONTWAIT);
+}
+
+__attribute__((unused)) static ssize_t client_try_send(struct client *c, const void *bytes, size_t len)
+{
+    return send(c->fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+#endif
 
 __attribute__((unused)) static void client_open(struct client *c, struct rig *rig)
 {
@@ -119,10 +228,23 @@ __attribute__((unused)) static void client_open(struct client *c, struct rig *ri
         HARNESS_FAIL("connect: %s", strerror(errno));
     int on = 1;
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+#ifdef RIG_TLS
+    c->ssl = SSL_new(rig->client);
+    SSL_set_fd(c->ssl, c->fd);
+    SSL_set_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    evutil_make_socket_nonblocking(c->fd);
+    SSL_set_connect_state(c->ssl); /* the first read or write shakes hands */
+#endif
 }
 
 __attribute__((unused)) static void client_close(struct client *c)
 {
+#ifdef RIG_TLS
+    SSL_free(c->ssl);
+    free((char *)c->later.at);
+    c->ssl = NULL;
+    c->later = STR_NONE;
+#endif
     if (c->fd >= 0)
         close(c->fd);
     c->fd = -1;
@@ -137,7 +259,7 @@ __attribute__((unused)) static void client_poll(struct client *c)
     char buffer[65536];
     ssize_t n;
 
-    while (!c->closed && (n = recv(c->fd, buffer, sizeof buffer, MSG_DONTWAIT)) != -1) {
+    while (!c->closed && (n = client_recv(c, buffer, sizeof buffer)) != -1) {
         if (n == 0) {
             c->closed = true;
             break;
@@ -160,10 +282,10 @@ __attribute__((unused)) static void client_send(struct client *c, struct str byt
     int64_t deadline = test_now_ms() + WAIT_MS;
 
     while (bytes.len > 0 && test_now_ms() < deadline) {
-        ssize_t n = send(c->fd, bytes.at, bytes.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t n = client_try_send(c, bytes.at, bytes.len);
         if (n > 0)
             bytes = str_from(bytes, (size_t)n);
-        else if (errno != EAGAIN)
+        else if (errno != EAGAIN || client_sends_later(c, bytes, deadline - WAIT_MS))
             return;
         rig_loop(c->rig, EVLOOP_NONBLOCK);
         client_poll(c);
@@ -222,6 +344,9 @@ __attribute__((unused)) static void client_next(struct client *c)
 __attribute__((unused)) static void client_wait_closed(struct client *c)
 {
     RIG_UNTIL(c->rig, (client_poll(c), c->closed));
+#ifdef RIG_TLS
+    CHECK(c->reset || !c->truncated);
+#endif
 }
 
 #endif

@@ -1,0 +1,3 @@
+/* The tests of the server, word for word, over TLS. */
+#define RIG_TLS
+#include "http_server.c"
