@@ -11,16 +11,22 @@
  * handed to the writer. Callbacks only queue. Only this file reads clocks, argv and signals, and only this
  * file writes log lines.
  */
+#include "controller/cluster.h"
 #include "controller/controller.h"
 #include "controller/flux_watch.h"
 #include "http/auth.h"
 #include "http/events.h"
 #include "http/health.h"
+#include "http/lag.h"
+#include "http/metrics.h"
+#include "http/process.h"
 #include "http/runs.h"
 #include "http/server.h"
+#include "http/stream.h"
 #include "http/wait.h"
 #include "k8s/client.h"
-#include "k8s/watch.h"
+#include "k8s/ping.h"
+#include "store/sandbox.h"
 #include "store/store.h"
 #include "store/transfer.h"
 #include "store/waiters.h"
@@ -41,8 +47,8 @@ enum { EXIT_CONFIG = 2 }; /* a bad flag or file */
 
 #define SHUTDOWN_MS      4500 /* the contract: exit within 5 s */
 #define ASKS_PER_TURN    256  /* questions asked before other work gets its turn */
-#define MAX_WATCHES      ((RUN_KINDS + FLUX_RESOURCES) * FLAG_LIST_MAX)
 #define TURN_SECONDS_MAX 3600
+#define LOADS_PER_TURN   1000 /* records read while the store opens: about a millisecond */
 
 /* ---- configuration ---- */
 
@@ -50,6 +56,7 @@ struct main_config {
     const char *log_level;
     const char *log_format;
     bool check;
+    bool no_sandbox;
     bool help;
     bool version;
 };
@@ -60,6 +67,8 @@ static const struct flag main_flags[] = {
     {"--log-format", "FORMAT", FLAG_STRING, offsetof(struct main_config, log_format), "json", "json or text"},
     {"--check", NULL, FLAG_BOOL, offsetof(struct main_config, check), NULL,
      "check flags, files and data directory, then exit"},
+    {"--no-sandbox", NULL, FLAG_BOOL, offsetof(struct main_config, no_sandbox), NULL,
+     "keep the rights given up after the start (files, ports, core dumps): for debuggers"},
     {"--help", NULL, FLAG_BOOL, offsetof(struct main_config, help), NULL, "show this help"},
     {"--version", NULL, FLAG_BOOL, offsetof(struct main_config, version), NULL, "show the version"},
     {0},
@@ -73,46 +82,38 @@ struct config {
     struct k8s_config k8s;
     struct controller_config controller;
     struct flux_watch_config flux;
-};
-
-struct watch {
-    struct program *program;
-    struct k8s_watch *watch;
-    const char *plural;
-    bool is_flux;
-    enum run_kind kind; /* unless is_flux */
-    unsigned scope;
-    const char *namespace; /* NULL: all */
-    bool told;             /* that it is in step */
+    struct ping_config ping;
 };
 
 struct program {
     struct config config;
+    const struct flag_section *sections; /* of config */
+    size_t n_sections;
     struct reporter reporter;
+    struct sandbox sandbox;
     struct event_base *base;
     struct auth *auth;
     struct http_server *server;
     struct events *events;
+    struct stream *stream;
     struct health *health;
     struct wait *wait;
     struct runs *runs;
+    struct metrics *metrics;
+    struct lag *lag;
+    struct process *process;
     struct store *store;
     struct waiters *waiters;
-    struct k8s_client *k8s;
-    struct controller *controller;
-    struct flux_watch *flux;
-    struct watch watches[MAX_WATCHES];
-    size_t n_watches;
+    struct cluster *cluster; /* NULL: --no-kube */
     struct event *store_event;
-    struct event *wake_event;
+    struct event *cluster_event;
     struct event *retain_event;
-    struct event *flux_event;
     struct event *signal_events[3];
     struct event *shutdown_event;
+    bool opening; /* the store, which nobody may ask yet */
     bool stopping;
     bool shutdown_expired;
     bool questions_left;
-    char watches_why[256]; /* what /readyz says of them */
 };
 
 /* ---- clocks ---- */
@@ -171,65 +172,7 @@ static bool logger_init(struct logger *logger, const struct main_config *config)
     return true;
 }
 
-/* ---- the Kubernetes side: watches and the controller's I/O ---- */
-
-static void on_watch_list(void *arg)
-{
-    struct watch *w = arg;
-    controller_on_list(w->program->controller, w->kind, w->scope);
-}
-
-static void on_watch_object(void *arg, enum k8s_change change, struct str json)
-{
-    struct watch *w = arg;
-    controller_on_object(w->program->controller, w->kind, w->scope, change == K8S_DELETED, json,
-                         moment_now());
-}
-
-static void on_watch_synced(void *arg)
-{
-    struct watch *w = arg;
-
-    if (!w->told)
-        REPORT(&w->program->reporter, REPORT_INFO, "watching",
-               FIELD_TEXT("resource", run_kind_name(w->kind)->plural),
-               FIELD_TEXT("namespace", w->namespace ? w->namespace : "all"));
-    w->told = true;
-    controller_on_synced(w->program->controller, w->kind, w->scope, moment_now());
-}
-
-static void on_watch_absent(void *arg)
-{
-    struct watch *w = arg;
-
-    w->told = false;
-    controller_on_absent(w->program->controller, w->kind, w->scope);
-}
-
-static void on_k8s_reply(void *arg, uint64_t token, const struct k8s_reply *reply)
-{
-    struct program *p = arg;
-    controller_on_reply(p->controller, token, reply->status, reply->retry_after_ms, reply->body,
-                        moment_now());
-}
-
-static bool io_patch(void *arg, uint64_t token, const char *path, struct str body, bool urgent)
-{
-    struct program *p = arg;
-    return k8s_request(p->k8s, K8S_PATCH, path, body, urgent, on_k8s_reply, p, token);
-}
-
-static bool io_get(void *arg, uint64_t token, const char *path)
-{
-    struct program *p = arg;
-    return k8s_request(p->k8s, K8S_GET, path, STR_NONE, true, on_k8s_reply, p, token);
-}
-
-static void io_create_event(void *arg, const char *path, struct str body)
-{
-    struct program *p = arg;
-    k8s_request(p->k8s, K8S_CREATE, path, body, false, NULL, NULL, 0);
-}
+/* ---- the Kubernetes side ---- */
 
 static void wake_at(struct event *timer, int64_t mono_ms)
 {
@@ -246,114 +189,9 @@ static void wake_at(struct event *timer, int64_t mono_ms)
     event_add(timer, &(struct timeval){.tv_sec = in_ms / 1000, .tv_usec = in_ms % 1000 * 1000});
 }
 
-static void io_wake_at(void *arg, int64_t mono_ms)
+static void cluster_wake_at(void *arg, int64_t mono_ms)
 {
-    wake_at(((struct program *)arg)->wake_event, mono_ms);
-}
-
-static void on_flux_list(void *arg)
-{
-    struct watch *w = arg;
-    flux_watch_on_list(w->program->flux, w->scope);
-}
-
-static void on_flux_object(void *arg, enum k8s_change change, struct str json)
-{
-    struct watch *w = arg;
-    flux_watch_on_object(w->program->flux, w->scope, change == K8S_DELETED, json, moment_now());
-}
-
-static void on_flux_synced(void *arg)
-{
-    struct watch *w = arg;
-    flux_watch_on_synced(w->program->flux, w->scope);
-}
-
-static void on_flux_absent(void *arg)
-{
-    struct watch *w = arg;
-    flux_watch_on_absent(w->program->flux, w->scope);
-}
-
-static void flux_wake_at(void *arg, int64_t mono_ms)
-{
-    wake_at(((struct program *)arg)->flux_event, mono_ms);
-}
-
-static void flux_list_again(void *arg)
-{
-    struct program *p = arg;
-
-    for (size_t i = 0; i < p->n_watches; i++)
-        if (p->watches[i].is_flux)
-            k8s_watch_list_again(p->watches[i].watch);
-}
-
-static void flux_suspended(void *arg, struct str kind, struct str namespace, struct str name)
-{
-    waiters_poke_object(((struct program *)arg)->waiters, kind, namespace, name);
-}
-
-#define PATH_MOST 512
-
-/* One collection, in one namespace or (NULL) in all. The prefixes are versions of it, the preferred one first. */
-static bool watch_start(struct program *p, const struct watch *what, const char *const *prefixes, size_t n,
-                        const char *namespace)
-{
-    static const struct k8s_watch_callbacks runs = {on_watch_list, on_watch_object, on_watch_synced,
-                                                    on_watch_absent, NULL};
-    static const struct k8s_watch_callbacks flux = {on_flux_list, on_flux_object, on_flux_synced,
-                                                    on_flux_absent, NULL};
-    struct watch *w = &p->watches[p->n_watches];
-    struct k8s_watch_callbacks callbacks = what->is_flux ? flux : runs;
-    struct k8s_watch_options options = {.n_collections = n, .optional = what->is_flux};
-    char paths[K8S_WATCH_MOST][PATH_MOST];
-
-    for (size_t i = 0; i < n; i++) {
-        struct text path;
-        text_init(&path, paths[i], PATH_MOST);
-        text_addf(&path, "%s%s%s/%s", prefixes[i], namespace ? "/namespaces/" : "",
-                  namespace ? namespace : "", what->plural);
-        options.collections[i] = paths[i];
-    }
-    *w = *what;
-    w->program = p;
-    w->scope = (unsigned)p->n_watches;
-    w->namespace = namespace;
-    callbacks.arg = w;
-    w->watch = k8s_watch_new(p->k8s, &options, &callbacks);
-    if (!w->watch)
-        return false;
-    p->n_watches++;
-    return true;
-}
-
-/* In each of the namespaces, or in all of them at once when none is named. */
-static bool watch_start_in(struct program *p, const struct watch *what, const char *const *prefixes, size_t n,
-                           const struct flag_list *namespaces)
-{
-    if (namespaces->n == 0)
-        return watch_start(p, what, prefixes, n, NULL);
-    for (size_t i = 0; i < namespaces->n; i++)
-        if (!watch_start(p, what, prefixes, n, namespaces->values[i]))
-            return false;
-    return true;
-}
-
-static bool watches_start(struct program *p)
-{
-    for (int kind = 0; kind < RUN_KINDS; kind++) {
-        const struct run_kind_name *name = run_kind_name((enum run_kind)kind);
-        struct watch what = {.kind = (enum run_kind)kind, .plural = name->plural};
-        if (!watch_start_in(p, &what, &name->prefix, 1, &p->config.k8s.namespaces))
-            return false;
-    }
-    for (size_t i = 0; p->flux && i < FLUX_RESOURCES; i++) {
-        struct watch what = {.is_flux = true, .plural = flux_resources[i].plural};
-        if (!watch_start_in(p, &what, flux_resources[i].prefixes, FLUX_VERSIONS, &p->config.flux.namespaces))
-            return false;
-    }
-    return true;
+    wake_at(((struct program *)arg)->cluster_event, mono_ms);
 }
 
 /* What GET /runs shows. */
@@ -361,8 +199,8 @@ static char *runs_piece_now(void *arg, uint64_t *position, bool *ret_last)
 {
     struct program *p = arg;
 
-    if (p->controller)
-        return controller_list(p->controller, position, moment_now(), ret_last);
+    if (p->cluster)
+        return cluster_list(p->cluster, position, ret_last);
     *ret_last = true;
     return strdup("{\"waiting\":[],\"finished\":[]}\n");
 }
@@ -373,47 +211,24 @@ static bool store_part(void *arg, const char **ret_why)
 {
     struct program *p = arg;
 
-    *ret_why = p->stopping ? "shutting down" : "the store is being opened";
-    return !p->stopping && p->store && store_ready(p->store, ret_why);
-}
-
-/* Ready when each collection is either in step or known to be absent, and at least one is in step. */
-static bool watches_part(struct program *p, bool flux, const char **ret_why)
-{
-    bool synced = false;
-    bool failing = false;
-
-    if (!k8s_client_reachable(p->k8s, ret_why))
-        return false;
-    for (size_t i = 0; i < p->n_watches; i++) {
-        const char *why = NULL;
-        enum k8s_watch_state state = k8s_watch_state(p->watches[i].watch, &why);
-        if (p->watches[i].is_flux != flux)
-            continue;
-        synced |= state == K8S_WATCH_SYNCED;
-        if (state == K8S_WATCH_STARTING || state == K8S_WATCH_FAILING) {
-            failing = true;
-            (void)snprintf(p->watches_why, sizeof p->watches_why, "%s: %s", p->watches[i].plural,
-                           why && *why ? why : "being listed");
-            *ret_why = p->watches_why;
-        } else if (state == K8S_WATCH_ABSENT && !failing) {
-            (void)snprintf(p->watches_why, sizeof p->watches_why,
-                           "not served, or not to be read; looking again every 30 s; %s: %s",
-                           p->watches[i].plural, why);
-            *ret_why = p->watches_why;
-        }
-    }
-    return synced && !failing;
+    *ret_why = "shutting down";
+    return !p->stopping && store_ready(p->store, ret_why);
 }
 
 static bool runs_part(void *arg, const char **ret_why)
 {
-    return watches_part(arg, false, ret_why);
+    struct program *p = arg;
+
+    *ret_why = "begins when the store is open";
+    return !p->opening && cluster_runs_ready(p->cluster, ret_why);
 }
 
 static bool flux_part(void *arg, const char **ret_why)
 {
-    return watches_part(arg, true, ret_why);
+    struct program *p = arg;
+
+    *ret_why = "begins when the store is open";
+    return !p->opening && cluster_flux_ready(p->cluster, ret_why);
 }
 
 /* ---- the loop ---- */
@@ -451,6 +266,7 @@ static void on_stop_signal(evutil_socket_t number, short what, void *arg)
     REPORT(&p->reporter, REPORT_INFO, "stopping", FIELD_INT("signal", number));
     http_server_stop_accepting(p->server);
     wait_shutdown(p->wait);
+    stream_shutdown(p->stream);
     event_add(p->shutdown_event,
               &(struct timeval){.tv_sec = SHUTDOWN_MS / 1000, .tv_usec = SHUTDOWN_MS % 1000 * 1000});
 }
@@ -463,8 +279,8 @@ static void on_reload_signal(evutil_socket_t number, short what, void *arg)
 
     auth_reload(p->auth, clock_ms(CLOCK_MONOTONIC));
     http_server_reload(p->server);
-    if (p->k8s)
-        k8s_client_reload(p->k8s);
+    if (p->cluster)
+        cluster_reload(p->cluster);
     REPORT(&p->reporter, REPORT_INFO, "files read again", FIELD_TEXT("signal", "SIGHUP"));
 }
 
@@ -472,34 +288,80 @@ static void turn_end(struct program *p)
 {
     struct moment now = moment_now();
 
-    if (p->controller)
-        controller_set_moment(p->controller, now);
+    if (p->opening)
+        return;
+    if (p->cluster)
+        cluster_set_moment(p->cluster, now);
     p->questions_left = waiters_run(p->waiters, now.wall_ms, ASKS_PER_TURN);
-    if (p->controller)
-        controller_tick(p->controller, now);
+    if (p->cluster)
+        cluster_tick(p->cluster, now);
     int64_t retain_at_ms = p->stopping ? INT64_MAX : store_tick(p->store, now.wall_ms);
     wake_at(p->retain_event,
             retain_at_ms == INT64_MAX ? INT64_MAX : retain_at_ms - now.wall_ms + now.mono_ms);
-    if (p->flux)
-        flux_watch_tick(p->flux, now);
     store_flush(p->store);
+    lag_turn(p->lag);
 }
 
 static bool drained(const struct program *p)
 {
     return http_server_pending(p->server) == 0 && !store_pending(p->store) &&
-           (!p->controller || controller_pending(p->controller) == 0) &&
-           (!p->k8s || k8s_client_pending(p->k8s) == 0);
+           (!p->cluster || cluster_pending(p->cluster) == 0);
+}
+
+static int config_error(const char *sentence)
+{
+    (void)fprintf(stderr, NAME ": %s\n", sentence);
+    return EXIT_CONFIG;
+}
+
+/* Now it can be asked, and Runs can be matched against what is stored: all else begins. */
+static int opened(struct program *p)
+{
+    struct store_stats stats;
+
+    p->opening = false;
+    p->store_event = event_new(p->base, store_fd(p->store), EV_READ | EV_PERSIST, on_store, p);
+    if (!p->store_event || event_add(p->store_event, NULL) != 0 || (p->cluster && !cluster_start(p->cluster)))
+        return config_error("out of memory");
+    events_set_store(p->events, p->store);
+    stream_set_store(p->stream, p->store);
+    wait_set_store(p->wait, p->store, p->waiters);
+    store_get_stats(p->store, &stats);
+    REPORT(&p->reporter, REPORT_INFO, "started", FIELD_TEXT("version", FES_VERSION),
+           FIELD_TEXT("dataDir", p->config.store.dir), FIELD_INT("records", stats.records),
+           FIELD_TEXT("runs", p->cluster ? "watched" : "off (--no-kube)"),
+           FIELD_TEXT("fluxObjects", !p->cluster               ? "off (--no-kube)"
+                                     : p->config.flux.disabled ? "off (--no-flux-watch)"
+                                                               : "watched"));
+    return EXIT_SUCCESS;
+}
+
+/* One slice. */
+static int open_more(struct program *p)
+{
+    char err[STORE_ERROR];
+
+    switch (store_load(p->store, LOADS_PER_TURN, err)) {
+    case STORE_LOADING: return EXIT_SUCCESS;
+    case STORE_LOADED: return opened(p);
+    case STORE_LOAD_FAILED: break;
+    }
+    return config_error(err);
 }
 
 static int loop(struct program *p)
 {
     turn_end(p); /* what is due at the start must not wait for an event */
     while (!p->stopping || (!drained(p) && !p->shutdown_expired)) {
-        if (event_base_loop(p->base, EVLOOP_ONCE | (p->questions_left ? EVLOOP_NONBLOCK : 0)) < 0) {
+        bool opening = p->opening && !p->stopping;
+        if (event_base_loop(p->base, EVLOOP_ONCE | (p->questions_left || opening ? EVLOOP_NONBLOCK : 0)) <
+            0) {
             REPORT(&p->reporter, REPORT_ERROR, "the event loop failed", FIELD_TEXT("error", strerror(errno)));
             return EXIT_FAILURE;
         }
+        int status = opening ? open_more(p) : EXIT_SUCCESS;
+        if (status != EXIT_SUCCESS)
+            return status;
         turn_end(p);
         if (store_dead(p->store)) {
             REPORT(&p->reporter, REPORT_ERROR, "the store failed; ending, so that a restart opens it afresh",
@@ -513,12 +375,6 @@ static int loop(struct program *p)
 
 /* ---- setting up and taking down ---- */
 
-static int config_error(const char *sentence)
-{
-    (void)fprintf(stderr, NAME ": %s\n", sentence);
-    return EXIT_CONFIG;
-}
-
 static bool events_init(struct program *p)
 {
     static const int stop_signals[] = {SIGTERM, SIGINT};
@@ -529,14 +385,13 @@ static bool events_init(struct program *p)
     for (size_t i = 0; i < 2; i++)
         p->signal_events[i] = evsignal_new(p->base, stop_signals[i], on_stop_signal, p);
     p->signal_events[2] = evsignal_new(p->base, SIGHUP, on_reload_signal, p);
-    p->wake_event = evtimer_new(p->base, on_wake, p);
+    p->cluster_event = evtimer_new(p->base, on_wake, p);
     p->retain_event = evtimer_new(p->base, on_wake, p);
-    p->flux_event = evtimer_new(p->base, on_wake, p);
     p->shutdown_event = evtimer_new(p->base, on_shutdown_time, p);
     for (size_t i = 0; i < 3; i++)
         if (!p->signal_events[i] || event_add(p->signal_events[i], NULL) != 0)
             return false;
-    return p->wake_event && p->retain_event && p->flux_event && p->shutdown_event;
+    return p->cluster_event && p->retain_event && p->shutdown_event;
 }
 
 static int auth_init(struct program *p)
@@ -556,12 +411,17 @@ static int http_init(struct program *p)
         return config_error(err);
     http_server_set_auth(p->server, p->auth);
     p->events = events_new(p->server, wall_ms, &p->reporter);
+    p->stream = stream_new(p->server, moment_now, &p->reporter);
     p->health = health_new(p->server);
     p->wait = wait_new(p->server, p->base, moment_now);
     p->runs = runs_new(p->server, p->base, runs_piece_now, p);
-    if (!p->events || !p->health || !p->wait || !p->runs ||
-        !health_add(p->health, "store", true, store_part, p))
+    p->metrics = metrics_new(p->server);
+    p->lag = lag_new(p->base);
+    p->process = process_new();
+    if (!p->events || !p->stream || !p->health || !p->wait || !p->runs || !p->metrics || !p->lag ||
+        !p->process || !health_add(p->health, "store", true, store_part, p))
         return config_error("out of memory");
+    events_set_stream(p->events, p->stream);
     return 0;
 }
 
@@ -572,46 +432,66 @@ static int http_check(struct program *p)
     return http_config_check(&p->config.http, &p->reporter, err) ? 0 : config_error(err);
 }
 
+/* What GET /metrics shows, in this order. */
+static bool metrics_init(struct program *p)
+{
+    struct metric_source of_cluster[CLUSTER_METRICS];
+    size_t n = p->cluster ? cluster_metrics(p->cluster, of_cluster) : 0;
+    bool added = metrics_add(p->metrics, process_metrics(p->process)) &&
+                 metrics_add(p->metrics, store_metrics(p->store)) &&
+                 metrics_add(p->metrics, http_server_metrics(p->server)) &&
+                 metrics_add(p->metrics, wait_metrics(p->wait)) &&
+                 metrics_add(p->metrics, stream_metrics(p->stream)) &&
+                 metrics_add(p->metrics, lag_metrics(p->lag));
+
+    for (size_t i = 0; i < n; i++)
+        added = added && metrics_add(p->metrics, of_cluster[i]);
+    return added;
+}
+
+/* The last moment at which the process has one thread, and everything but the API server's files is open. */
+static void confine(void *arg)
+{
+    struct program *p = arg;
+
+    sandbox_begin(&p->sandbox);
+    sandbox_write_beneath(&p->sandbox, p->config.store.dir);
+    flags_each_file(p->sections, p->n_sections, sandbox_read_beside, &p->sandbox);
+    k8s_confine(&p->config.k8s, &p->sandbox);
+    sandbox_enter(&p->sandbox);
+}
+
 static int store_init(struct program *p)
 {
     char err[STORE_ERROR];
 
-    p->store = store_open(&p->config.store, &p->reporter, err);
-    if (!p->store)
-        return config_error(err);
-    p->waiters = waiters_new(p->store);
-    p->store_event = event_new(p->base, store_fd(p->store), EV_READ | EV_PERSIST, on_store, p);
-    if (!p->waiters || !p->store_event || event_add(p->store_event, NULL) != 0)
-        return config_error("out of memory");
-    if (p->events) {
-        events_set_store(p->events, p->store);
-        wait_set_store(p->wait, p->store, p->waiters);
+    if (!p->config.main.check && !p->config.main.no_sandbox) {
+        p->config.store.before_writer = confine;
+        p->config.store.before_writer_arg = p;
     }
-    return 0;
+    p->store = store_begin(&p->config.store, &p->reporter, err);
+    if (!p->store || (p->config.main.check && store_load(p->store, SIZE_MAX, err) != STORE_LOADED))
+        return config_error(err);
+    p->opening = true;
+    p->waiters = waiters_new(p->store);
+    return p->waiters ? 0 : config_error("out of memory");
 }
 
-static int k8s_init(struct program *p)
+static int cluster_init(struct program *p)
 {
-    const struct controller_io io = {p, io_patch, io_get, io_create_event, io_wake_at};
-    const struct flux_watch_io flux_io = {p, flux_list_again, flux_wake_at, flux_suspended};
-    char err[K8S_ERROR > CONTROLLER_ERROR ? K8S_ERROR : CONTROLLER_ERROR];
+    const struct cluster_config config = {&p->config.k8s, &p->config.controller, &p->config.flux};
+    const struct cluster_io io = {p, moment_now, cluster_wake_at};
+    char err[CLUSTER_ERROR];
 
     if (p->config.k8s.disabled)
         return 0;
-    p->k8s = k8s_client_new(p->base, &p->config.k8s, &p->reporter, err);
-    if (!p->k8s)
-        return config_error(err);
-    p->controller = controller_new(&p->config.controller, p->waiters, &io, &p->reporter, err);
-    if (!p->controller)
+    p->cluster = cluster_new(p->base, &config, p->store, p->waiters, &io, &p->reporter, err);
+    if (!p->cluster)
         return config_error(err);
     if (p->config.main.check)
         return 0;
-    if (!p->config.flux.disabled) {
-        p->flux = flux_watch_new(p->store, &flux_io, &p->reporter);
-        if (!p->flux || !health_add(p->health, "fluxObjects", false, flux_part, p))
-            return config_error("out of memory");
-    }
-    if (!watches_start(p) || !health_add(p->health, "runs", false, runs_part, p))
+    if (!health_add(p->health, "runs", false, runs_part, p) ||
+        (!p->config.flux.disabled && !health_add(p->health, "fluxObjects", false, flux_part, p)))
         return config_error("out of memory");
     return 0;
 }
@@ -619,17 +499,18 @@ static int k8s_init(struct program *p)
 /* What reports to another part goes first; the store before those that its close still completes. */
 static void program_free(struct program *p)
 {
-    for (size_t i = 0; i < p->n_watches; i++)
-        k8s_watch_free(p->watches[i].watch);
-    k8s_client_free(p->k8s);
+    cluster_stop(p->cluster);
     if (p->store_event)
         event_free(p->store_event);
     runs_free(p->runs);
     wait_free(p->wait);
-    controller_free(p->controller);
+    stream_free(p->stream);
     waiters_free(p->waiters);
     store_close(p->store);
-    flux_watch_free(p->flux);
+    cluster_free(p->cluster);
+    metrics_free(p->metrics);
+    lag_free(p->lag);
+    process_free(p->process);
     events_free(p->events);
     health_free(p->health);
     http_server_free(p->server);
@@ -637,12 +518,10 @@ static void program_free(struct program *p)
     for (size_t i = 0; i < 3; i++)
         if (p->signal_events[i])
             event_free(p->signal_events[i]);
-    if (p->wake_event)
-        event_free(p->wake_event);
+    if (p->cluster_event)
+        event_free(p->cluster_event);
     if (p->retain_event)
         event_free(p->retain_event);
-    if (p->flux_event)
-        event_free(p->flux_event);
     if (p->shutdown_event)
         event_free(p->shutdown_event);
     if (p->base)
@@ -695,38 +574,52 @@ static int serve(struct program *p)
     json_set_alloc_funcs(library_malloc, free);
     if (!events_init(p))
         return config_error("the event loop could not be set up");
-    /* The socket first: a client that comes while the store opens waits instead of being refused. A check binds
+    /* The socket first: a client that comes while the store opens is told so instead of being refused. A check binds
      * nothing: the port may be in use by the server that is to be replaced. */
     if ((status = auth_init(p)) != 0)
         return status;
     status = p->config.main.check ? http_check(p) : http_init(p);
     if (status != 0)
         return status;
-    if ((status = store_init(p)) != 0 || (status = k8s_init(p)) != 0)
+    if ((status = store_init(p)) != 0 || (status = cluster_init(p)) != 0)
         return status;
     if (p->config.main.check) {
         (void)puts("ok");
         return EXIT_SUCCESS;
     }
+    if (!metrics_init(p))
+        return config_error("out of memory");
+    if (!p->config.main.no_sandbox)
+        sandbox_report(&p->sandbox, &p->reporter);
+    /* A small store is open before the first request is read. */
+    if ((status = open_more(p)) != EXIT_SUCCESS)
+        return status;
     for (size_t i = 0; http_server_address(p->server, i); i++)
         REPORT(&p->reporter, REPORT_INFO, "listening",
                FIELD_TEXT("address", http_server_address(p->server, i)),
                FIELD_TEXT("serves", http_server_protocol(p->server, i)));
-    struct store_stats stats;
-    store_get_stats(p->store, &stats);
-    REPORT(&p->reporter, REPORT_INFO, "started", FIELD_TEXT("version", FES_VERSION),
-           FIELD_TEXT("dataDir", p->config.store.dir), FIELD_INT("records", stats.records),
-           FIELD_TEXT("runs", p->k8s ? "watched" : "off (--no-kube)"),
-           FIELD_TEXT("fluxObjects", p->flux  ? "watched"
-                                     : p->k8s ? "off (--no-flux-watch)"
-                                              : "off (--no-kube)"));
     return loop(p);
+}
+
+static int ping_server(const char *url, const struct config *config)
+{
+    char err[PING_ERROR], id[PING_ID];
+
+    signal(SIGPIPE, SIG_IGN);
+    if (!ping_run(url, &config->ping, config->auth.post_token_file, config->auth.read_token_file, wall_ms(),
+                  id, err)) {
+        (void)fprintf(stderr, NAME ": ping %s: %s\n", url, err);
+        return EXIT_FAILURE;
+    }
+    (void)printf("%s stored an event and gives it back: id %s\n", url, id);
+    return EXIT_SUCCESS;
 }
 
 static void help(const struct flag_section *sections, size_t n)
 {
     (void)puts("Usage: " NAME " [serve] [flags]\n"
-               "       " NAME " export | import FILE | verify [--data-dir DIR]   (no server may hold it)\n\n"
+               "       " NAME " export | import FILE | verify [--data-dir DIR]   (no server may hold it)\n"
+               "       " NAME " ping URL [--post-token-file FILE]   (posts an event and reads it back)\n\n"
                "Keeps what Flux says, durably, and finishes the Tekton Runs and CustomRuns of kind\n"
                "FluxDeploymentWait that wait for a revision.\n\n"
                "In a pod no flag is needed. Outside: kubectl proxy, and --kube-api http://127.0.0.1:8001,\n"
@@ -746,6 +639,7 @@ int main(int argc, char *argv[])
         {k8s_flags, &config->k8s},
         {controller_flags, &config->controller},
         {flux_watch_flags, &config->flux},
+        {ping_flags, &config->ping},
         {main_flags, &config->main},
     };
     const size_t n_sections = sizeof sections / sizeof *sections;
@@ -766,14 +660,20 @@ int main(int argc, char *argv[])
     }
     bool import = strcmp(words[0], "import") == 0;
     bool offline = import || strcmp(words[0], "export") == 0 || strcmp(words[0], "verify") == 0;
-    if ((!offline && strcmp(words[0], "serve") != 0) || n_words > 1 + (size_t)import ||
-        (import && n_words < 2)) {
-        (void)fprintf(stderr, NAME ": %s: use serve, export, import FILE or verify; see --help\n", words[0]);
+    bool ping = strcmp(words[0], "ping") == 0, one_more = import || ping;
+    if ((!offline && !ping && strcmp(words[0], "serve") != 0) || n_words > 1 + (size_t)one_more ||
+        (one_more && n_words < 2)) {
+        (void)fprintf(stderr, NAME ": %s: use serve, export, import FILE, verify or ping URL; see --help\n",
+                      words[0]);
         return EXIT_CONFIG;
     }
+    if (ping)
+        return ping_server(words[1], config);
     if (!logger_init(&logger, &config->main))
         return EXIT_CONFIG;
     program.reporter = (struct reporter){on_report, &logger};
+    program.sections = sections;
+    program.n_sections = n_sections;
     if (offline)
         return transfer_run(words[0], words[1], &config->store, &program.reporter, err) ? EXIT_SUCCESS
                                                                                         : config_error(err);

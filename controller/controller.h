@@ -9,6 +9,7 @@
 #define FES_CONTROLLER_CONTROLLER_H
 
 #include "store/flags.h"
+#include "store/metric.h"
 #include "store/report.h"
 #include "store/units.h"
 #include "store/waiters.h"
@@ -90,6 +91,7 @@ struct controller_stats {
     uint64_t conflicts;
 };
 void controller_get_stats(const struct controller *c, struct controller_stats *ret);
+struct metric_source controller_metrics(struct controller *c);
 /* PATCHes in flight or due at once: shutdown waits for them. */
 size_t controller_pending(const struct controller *c);
 

@@ -31,6 +31,8 @@ struct tracked {
     int64_t not_before_mono_ms; /* no request before: backing off */
     int64_t explained_mono_ms;  /* last write of a message */
     int64_t explain_mono_ms;    /* turn to explain that was given; INT64_MAX: none */
+    int64_t seen_wall_ms;       /* when this process saw it first */
+    int64_t decided_wall_ms;    /* when the event was received that decides it, if that came since; 0: none */
     size_t heap_at;
     uint32_t slot;
     uint32_t epoch; /* the listing that showed it last */
@@ -57,6 +59,18 @@ struct tracked {
 struct scope {
     uint32_t epoch;
     bool listing;
+};
+
+/* What controller_metrics says. The gauges are filled by controller_collect, but for parked. */
+#define RUN_VERDICTS 6
+struct controller_numbers {
+    uint64_t finished[RUN_VERDICTS];
+    struct histogram event_to_run_us;
+    uint64_t parked;
+    uint64_t waiting;
+    uint64_t held;
+    uint64_t conflicts;
+    uint64_t malformed;
 };
 
 struct controller {
@@ -93,6 +107,7 @@ struct controller {
     uint64_t n_written;    /* PATCHes that were accepted */
     bool poked;            /* a waiter was marked since the last waiters_run: the loop must turn once more */
     struct controller_stats stats;
+    struct controller_numbers numbers;
     char *finished[CONTROLLER_FINISHED]; /* JSON; a ring: the oldest is at n_finished % CONTROLLER_FINISHED */
     uint64_t n_finished;
 };
@@ -141,6 +156,15 @@ int64_t outage_next(const struct controller *c);
 /* Lets the next one try, when it is time. */
 void outage_try(struct controller *c);
 void outage_unhold(struct tracked *t);
+
+/* ---- metrics.c: what is measured ---- */
+
+/* Before a PATCH that writes a: notes whether, and since when, an event that came while the Run waited decides it. */
+void measure_decision(struct tracked *t, const struct action *a, const struct verdict *v);
+/* t's end is in the API. */
+void measure_finished(struct tracked *t);
+/* The PATCH with which t ends was acknowledged. */
+void measure_acknowledged(struct tracked *t);
 
 /* ---- list.c: what GET /runs shows ---- */
 

@@ -102,6 +102,7 @@ void flight_patch(struct tracked *t, const struct action *a, const struct verdic
     } else {
         t->doing = (uint8_t)a->kind;
         t->attempt = t->run.retries_done;
+        measure_decision(t, a, v);
         if (v)
             t->said = say_digest(v);
         t->explained_mono_ms = c->now.mono_ms;
@@ -163,6 +164,7 @@ static void announce(struct tracked *t, const struct run *written)
     create_event(t, written, &e);
     if (action_is_final(kind)) {
         t->c->stats.finished++;
+        measure_finished(t);
         list_finished(t, written);
     }
     if (kind == ACTION_REJECT)
@@ -212,8 +214,10 @@ static void on_written(struct tracked *t, struct str body)
     t->failures = 0;
     t->failed_at = 0;
     t->conflicts = 0;
+    t->c->numbers.parked -= t->parked;
     t->parked = false;
     t->c->n_written++;
+    measure_acknowledged(t);
     enum run_parsed parsed = parse_reply(t, body, &written);
     bool readable = parsed == RUN_OURS && str_eq(written.uid, t->run.uid);
     if (!readable) {
@@ -332,6 +336,7 @@ static void on_refused(struct tracked *t, int status, struct str why)
         const struct run_event e = {STR("StatusRefused"), text_str(&message), true, t->c->now.wall_ms,
                                     unique(t->c)};
         create_event(t, &t->run, &e);
+        t->c->numbers.parked++;
     }
     t->parked = true;
     pause_for(t, PARKED_MS);

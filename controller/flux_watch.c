@@ -249,3 +249,30 @@ void flux_watch_get_stats(const struct flux_watch *f, struct flux_watch_stats *r
 {
     *ret = f->stats;
 }
+
+/* --- metrics --- */
+
+#define AT(field) offsetof(struct flux_watch_stats, field)
+static const struct metric metrics[] = {
+    {.name = "flux_event_store_flux_objects_total",
+     .offset = AT(objects),
+     .help = "Flux objects that the watches gave, each time."},
+    {.name = "flux_event_store_flux_objects_malformed_total",
+     .offset = AT(malformed),
+     .help = "Of these, those that could not be read and were skipped."},
+    {.name = "flux_event_store_flux_statuses_lost_total",
+     .offset = AT(lost),
+     .help = "What statuses said and could not be stored; the objects are listed again."},
+    {.name = NULL},
+};
+
+static const void *collect(void *flux_watch)
+{
+    struct flux_watch *f = flux_watch;
+    return &f->stats;
+}
+
+struct metric_source flux_watch_metrics(struct flux_watch *f)
+{
+    return (struct metric_source){metrics, collect, f};
+}

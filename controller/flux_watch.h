@@ -11,6 +11,7 @@
 #define FES_CONTROLLER_FLUX_WATCH_H
 
 #include "store/flags.h"
+#include "store/metric.h"
 #include "store/store.h"
 #include "store/units.h"
 
@@ -69,5 +70,6 @@ struct flux_watch_stats {
     uint64_t lost;      /* appends refused or failed */
 };
 void flux_watch_get_stats(const struct flux_watch *f, struct flux_watch_stats *ret);
+struct metric_source flux_watch_metrics(struct flux_watch *f);
 
 #endif

@@ -123,6 +123,7 @@ void runs_drop(struct tracked *t)
     c->slots[t->slot] = NULL;
     c->free_slots[c->n_free++] = t->slot;
     c->n_tracked--;
+    c->numbers.parked -= t->parked;
     if (!t->ended)
         c->stats.waiting--;
     if (t->token)

@@ -269,5 +269,6 @@ void track(struct controller *c, struct run *run, uint32_t scope, uint32_t epoch
     }
     t->scope = scope;
     t->epoch = epoch;
+    t->seen_wall_ms = c->now.wall_ms;
     tracked_settle(t);
 }

@@ -11,8 +11,7 @@ struct acceptor_config {
     struct event_base *base;
     struct evhttp *http; /* outlives the acceptor's last use, and frees its listeners */
     struct guard_set *guards;
-    size_t connections;                             /* with as many nothing is accepted */
-    void (*on_error)(void *arg, const char *error); /* accept() failed, and there is a pause now */
+    void (*on_error)(void *arg, const char *error); /* accept() failed */
     void *arg;
 };
 
@@ -23,6 +22,8 @@ bool acceptor_listen(struct acceptor *a, const char *flag, const char *address, 
 /* Turns the listeners on or off, as the connections demand. Cheap, but not free: call it when they are off, or may have
  * to be. */
 void acceptor_update(struct acceptor *a);
+/* A connection was accepted. */
+void acceptor_count(struct acceptor *a);
 bool acceptor_is_on(const struct acceptor *a);
 /* Closes the listeners. Accepts NULL. */
 void acceptor_stop(struct acceptor *a);

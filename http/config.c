@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <sys/resource.h>
 
+#define HTTP_GRACE_MS     100
 #define HTTP_LINGER_MS    2000
 #define HTTP_RESERVED_FDS 256 /* descriptors that are not for connections, but for those of --admin-listen */
 
@@ -55,7 +56,9 @@ void http_default_limits(struct guard_limits *ret)
     *ret = (struct guard_limits){
         .connections = n > 2 ? n : 2,
         .idle = n / 2 < HTTP_MAX_IDLE ? n / 2 : HTTP_MAX_IDLE,
+        .heads = HTTP_MAX_HEADS,
         .bodies = HTTP_MAX_BODIES,
+        .grace_ms = HTTP_GRACE_MS,
         .head_ms = HTTP_HEAD_SECONDS * INT64_C(1000),
         .body_ms = HTTP_BODY_SECONDS * INT64_C(1000),
         .linger_ms = HTTP_LINGER_MS,

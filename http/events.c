@@ -20,7 +20,7 @@ bool events_not_ready(struct events *e, struct http_request *r)
 {
     if (e->store)
         return false;
-    http_reply_error(e->server, http_request_id(r), 503, "the store is still opening: try again");
+    http_reply_cause(e->server, http_request_id(r), CAUSE_STARTING, "the store is being opened: try again");
     return true;
 }
 
@@ -39,16 +39,18 @@ bool events_too_crowded(struct events *e, struct http_request *r)
 
 static void reply_failed(struct events *e, uint64_t id, enum store_status status)
 {
-    const char *why = "the store cannot take the event";
+    static const struct {
+        enum http_cause cause;
+        const char *why;
+    } refusals[] = {
+        [STORE_OK] = {CAUSE_OTHER, "the store cannot take the event"},
+        [STORE_BUSY] = {CAUSE_QUEUE_FULL, "too many events are waiting to be stored: try again"},
+        [STORE_FULL] = {CAUSE_DISK_FULL, "the disk is full"},
+        [STORE_DEAD] = {CAUSE_STORE_FAILED, "the store has failed and the process is ending"},
+        [STORE_NO_MEMORY] = {CAUSE_OVERLOAD, "out of memory"},
+    };
 
-    switch (status) {
-    case STORE_OK: break;
-    case STORE_BUSY: why = "too many events are waiting to be stored: try again"; break;
-    case STORE_FULL: why = "the disk is full"; break;
-    case STORE_DEAD: why = "the store has failed and the process is ending"; break;
-    case STORE_NO_MEMORY: why = "out of memory"; break;
-    }
-    http_reply_error(e->server, id, 503, "%s", why);
+    http_reply_cause(e->server, id, refusals[status].cause, refusals[status].why);
 }
 
 static void note_queued(struct events *e)
@@ -87,8 +89,7 @@ static void on_post(void *arg, struct http_request *r)
         return;
     struct flux_event *event = event_from_json(body, err);
     if (!event) {
-        REPORT(e->reporter, REPORT_INFO, "event refused", FIELD_TEXT("error", err));
-        http_reply_refused(e->server, id, err);
+        http_reply_cause(e->server, id, CAUSE_BAD_EVENT, err);
         return;
     }
     enum store_status status =
@@ -163,6 +164,11 @@ struct events *events_new(struct http_server *server, int64_t (*now_ms)(void),
 void events_set_store(struct events *e, struct store *store)
 {
     e->store = store;
+}
+
+void events_set_stream(struct events *e, struct stream *stream)
+{
+    e->stream = stream;
 }
 
 void events_free(struct events *e)

@@ -4,6 +4,7 @@
 
 #include "http/events.h"
 #include "store/event_json.h"
+#include "store/filter.h"
 
 #include <sys/queue.h>
 
@@ -20,7 +21,8 @@ TAILQ_HEAD(lists, list);
 
 struct events {
     struct http_server *server;
-    struct store *store; /* NULL while it opens */
+    struct store *store;   /* NULL while it opens */
+    struct stream *stream; /* NULL: none */
     int64_t (*now_ms)(void);
     const struct reporter *reporter;
     struct lists lists;
@@ -35,6 +37,9 @@ bool events_not_ready(struct events *e, struct http_request *r);
 bool events_crowded(const struct events *e);
 /* Answers 503 and returns true when so. */
 bool events_too_crowded(struct events *e, struct http_request *r);
+
+/* The filter that a request's query asks for. NULL with one line in err. */
+struct filter *events_filter(struct http_request *r, int64_t now_ms, char err[static HTTP_ERROR]);
 
 /* Appends one byte; false when out of memory. */
 bool json_out_put(struct json_out *out, char c);

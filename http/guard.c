@@ -20,7 +20,8 @@
 
 #include "http/gone_priv.h"
 #include "http/head_priv.h"
-#include "http/reply_priv.h"
+#include "http/linger_priv.h"
+#include "http/room_priv.h"
 #include "http/tls_priv.h"
 
 #include <event2/buffer.h>
@@ -33,6 +34,8 @@
 
 /* Input that may wait beside the body that is being received: pipelined requests. */
 #define GUARD_INPUT_BYTES ((size_t)2 * HTTP_MAX_HEAD)
+/* The same during a long answer, which evhttp reads beside: what a client sends then is for nobody. */
+#define GUARD_LONG_INPUT_BYTES ((size_t)4096)
 
 enum guard_phase {
     PHASE_NEW,  /* connected, no byte yet */
@@ -45,6 +48,7 @@ enum guard_phase {
 enum guard_deadline { DEADLINE_NONE, DEADLINE_HEAD, DEADLINE_BODY, DEADLINE_LINGER };
 
 struct guard {
+    struct room_item place; /* first: what room.c ends is the guard */
     struct guard_set *set;
     struct bufferevent *bev; /* evhttp's; a reference is held until `evcon` is known */
     struct tls_conn *tls;    /* NULL: plain text */
@@ -60,13 +64,14 @@ struct guard {
     unsigned framed;
     bool replying;
     size_t reply_bytes; /* its share of set->reply_bytes */
-    bool is_idle;
-    struct gone *gone; /* NULL: nobody wants to know */
+    bool is_long;       /* the reply is a long one */
+    struct gone *gone;
+    bool watched; /* somebody wants to know when the client goes */
     struct guard_watch watch;
+    struct lingering linger;
     int status; /* of the refusal */
     const char *why;
     TAILQ_ENTRY(guard) link;
-    TAILQ_ENTRY(guard) idle_link;
 };
 TAILQ_HEAD(guard_list, guard);
 
@@ -76,13 +81,10 @@ struct guard_set {
     struct guard_hooks hooks;
     struct tls_gate *gate; /* NULL: plain text */
     struct guard_list all;
-    struct guard_list idle; /* the longest idle first */
-    struct guard *spare;    /* made ahead: evhttp must never be left without a guarded bufferevent */
-    struct event *trim;     /* closes idle connections beyond the limit, outside of evhttp's calls */
+    struct room room;
+    struct guard *spare; /* made ahead: evhttp must never be left without a guarded bufferevent */
     struct guard **by_fd;
     size_t by_fd_len;
-    size_t n;
-    size_t n_idle;
     size_t n_replying;
     uint64_t reply_bytes; /* of replies that were begun and are not yet written out */
     uint64_t bodies;
@@ -111,6 +113,11 @@ static void arm(struct guard *g)
     if (want == g->deadline)
         return;
     g->deadline = want;
+    room_put(&g->set->room, &g->place,
+             want == DEADLINE_HEAD     ? ROOM_HEAD
+             : want == DEADLINE_BODY   ? ROOM_BODY
+             : want == DEADLINE_LINGER ? ROOM_REFUSED
+                                       : ROOM_KEPT);
     if (want == DEADLINE_NONE) {
         (void)event_del(g->turn);
         return;
@@ -126,28 +133,11 @@ static void arm(struct guard *g)
  * evhttp waits for more of a request (framed == 0), and evhttp reads again after each answer. */
 static void set_high(struct guard *g, size_t high)
 {
-    if (g->high == high)
+    if (g->high == high || g->is_long)
         return;
     g->high = high;
     if (!g->tls)
         bufferevent_setwatermark(g->bev, EV_READ, 0, high);
-}
-
-static void idle_remove(struct guard *g)
-{
-    if (!g->is_idle)
-        return;
-    TAILQ_REMOVE(&g->set->idle, g, idle_link);
-    g->set->n_idle--;
-    g->is_idle = false;
-}
-
-static void idle_add(struct guard *g)
-{
-    TAILQ_INSERT_TAIL(&g->set->idle, g, idle_link);
-    g->is_idle = true;
-    if (++g->set->n_idle > g->set->limits.idle)
-        event_active(g->set->trim, EV_TIMEOUT, 0);
 }
 
 static void body_release(struct guard *g)
@@ -166,17 +156,18 @@ static void reply_release(struct guard *g)
 
 /* May be called from evhttp's and the buffer's callbacks: what ends the connection happens in the guard's
  * event. */
-static void refuse(struct guard *g, int status, const char *why)
+static void refuse(struct guard *g, enum http_cause cause, const char *why)
 {
     g->phase = PHASE_BAD;
-    g->status = status;
+    g->status = cause_status(cause);
     g->why = why;
     body_release(g);
+    room_count_head(&g->set->room, &g->place, 0);
     if (g->framed == 0) {
         bufferevent_setwatermark(g->bev, EV_READ, SIZE_MAX, 0);
         event_active(g->turn, EV_READ, 0);
     }
-    g->set->hooks.on_refused(g->set->hooks.arg, status, why);
+    g->set->hooks.on_refused(g->set->hooks.arg, cause, why);
 }
 
 static void on_head_done(struct guard *g)
@@ -205,7 +196,7 @@ static size_t on_body(struct guard *g, size_t n)
         g->phase = PHASE_HEAD;
         g->framed++;
     } else if (g->set->bodies + g->set->queued > g->set->limits.bodies) {
-        refuse(g, 503, "too many requests are being received: try again");
+        refuse(g, CAUSE_BODIES, "too many requests are being received: try again");
     }
     return take;
 }
@@ -222,7 +213,7 @@ static void on_bytes(struct guard *g, struct str bytes)
         if (g->head.verdict == HEAD_DONE)
             on_head_done(g);
         else if (g->head.verdict == HEAD_REFUSED)
-            refuse(g, g->head.status, g->head.why);
+            refuse(g, cause_of_head(g->head.status), g->head.why);
     }
 }
 
@@ -237,7 +228,8 @@ static void on_input(struct evbuffer *input, const struct evbuffer_cb_info *info
         (void)bufferevent_disable(g->bev, EV_READ);
     if (n == 0 || g->phase >= PHASE_BAD)
         return;
-    idle_remove(g);
+    if (g->place.class == ROOM_IDLE)
+        room_put(&g->set->room, &g->place, ROOM_KEPT);
     if (g->phase == PHASE_BODY && n <= g->body_left) {
         (void)on_body(g, n);
         arm(g);
@@ -255,6 +247,7 @@ static void on_input(struct evbuffer *input, const struct evbuffer_cb_info *info
         if (n > 0 && evbuffer_ptr_set(input, &at, len, EVBUFFER_PTR_ADD) != 0)
             break;
     }
+    room_count_head(&g->set->room, &g->place, g->phase == PHASE_HEAD ? g->head.bytes : 0);
     arm(g);
 }
 
@@ -266,18 +259,16 @@ static void on_evhttp_close(struct evhttp_connection *evcon, void *arg)
 
     (void)evcon;
     (void)evbuffer_remove_cb(bufferevent_get_input(g->bev), on_input, g);
-    idle_remove(g);
     body_release(g);
     reply_release(g);
     set->by_fd[g->fd] = NULL;
     TAILQ_REMOVE(&set->all, g, link);
-    set->n--;
+    room_leave(&set->room, &g->place);
     event_free(g->turn);
     tls_conn_free(g->tls);
-    if (g->gone) {
-        gone_free(g->gone);
+    gone_free(g->gone);
+    if (g->watched)
         set->hooks.on_gone(set->hooks.arg, &g->watch);
-    }
     free(g);
     set->hooks.on_room(set->hooks.arg);
 }
@@ -287,41 +278,22 @@ static void close_connection(struct guard *g)
     evhttp_connection_free(g->evcon); /* calls on_evhttp_close */
 }
 
-static void on_linger_read(struct bufferevent *bev, void *arg)
+static void end_for_another(struct room_item *place)
 {
-    struct evbuffer *input = bufferevent_get_input(bev);
-
-    (void)arg;
-    (void)evbuffer_drain(input, evbuffer_get_length(input));
+    close_connection((struct guard *)place);
 }
 
-/* The whole refusal is with the kernel. */
-static void on_linger_written(struct bufferevent *bev, void *arg)
+static void on_linger_end(void *arg)
 {
-    struct guard *g = arg;
-
-    if (g->tls)
-        tls_conn_finish(g->tls);
-    (void)shutdown(bufferevent_getfd(bev), SHUT_WR);
-}
-
-static void on_linger_event(struct bufferevent *bev, short what, void *arg)
-{
-    (void)bev;
-    if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR | BEV_EVENT_TIMEOUT))
-        close_connection(arg);
+    close_connection(arg);
 }
 
 /* Takes the bufferevent from evhttp, which has nothing in hand, and answers. */
 static void take_over(struct guard *g)
 {
     g->phase = PHASE_LINGER;
-    bufferevent_setcb(g->bev, on_linger_read, on_linger_written, on_linger_event, g);
-    bufferevent_setwatermark(g->bev, EV_READ, 0, 0);
-    bufferevent_setwatermark(g->bev, EV_WRITE, 0, 0);
-    on_linger_read(g->bev, g);
-    reply_refusal(bufferevent_get_output(g->bev), g->status, g->why, g->head.is_head);
-    (void)bufferevent_enable(g->bev, EV_READ | EV_WRITE);
+    g->linger = (struct lingering){g->bev, g->tls, on_linger_end, g};
+    linger_begin(&g->linger, g->status, g->why, g->head.is_head);
     arm(g);
 }
 
@@ -329,7 +301,7 @@ static void take_over(struct guard *g)
 static void drop_unattached(struct guard *g)
 {
     TAILQ_REMOVE(&g->set->all, g, link);
-    g->set->n--;
+    room_leave(&g->set->room, &g->place);
     (void)evbuffer_remove_cb(bufferevent_get_input(g->bev), on_input, g);
     tls_conn_free(g->tls);
     (void)bufferevent_decref(g->bev);
@@ -377,9 +349,9 @@ static void on_deadline(struct guard *g)
     if (passed == DEADLINE_LINGER || (passed == DEADLINE_HEAD && g->phase == PHASE_NEW))
         close_connection(g);
     else if (passed == DEADLINE_HEAD)
-        refuse(g, 408, "the request line and headers did not arrive in time");
+        refuse(g, CAUSE_HEAD_TIME, "the request line and headers did not arrive in time");
     else if (passed == DEADLINE_BODY)
-        refuse(g, 408, "the body did not arrive in time");
+        refuse(g, CAUSE_BODY_TIME, "the body did not arrive in time");
 }
 
 static void on_turn(evutil_socket_t fd, short what, void *arg)
@@ -455,22 +427,10 @@ struct bufferevent *guard_accept(struct guard_set *set)
     TAILQ_INSERT_TAIL(&set->all, g, link);
     bufferevent_incref(g->bev);
     event_active(g->turn, EV_READ, 0);
-    set->n++;
-    if (set->n >= set->limits.connections && !TAILQ_EMPTY(&set->idle))
-        close_connection(TAILQ_FIRST(&set->idle));
-    if (!guard_prepare(set) || set->n >= set->limits.connections)
+    room_enter(&set->room);
+    if (!guard_prepare(set) || room_is_full(&set->room))
         set->hooks.on_full(set->hooks.arg);
     return g->bev;
-}
-
-static void on_trim(evutil_socket_t fd, short what, void *arg)
-{
-    struct guard_set *set = arg;
-
-    (void)fd;
-    (void)what;
-    while (set->n_idle > set->limits.idle)
-        close_connection(TAILQ_FIRST(&set->idle));
 }
 
 void guard_set_queued(struct guard_set *set, uint64_t bytes)
@@ -478,10 +438,14 @@ void guard_set_queued(struct guard_set *set, uint64_t bytes)
     set->queued = bytes;
 }
 
+uint64_t guard_body_bytes(const struct guard_set *set)
+{
+    return set->bodies + set->queued;
+}
+
 void guard_close_idle(struct guard_set *set)
 {
-    while (!TAILQ_EMPTY(&set->idle))
-        close_connection(TAILQ_FIRST(&set->idle));
+    room_close_idle(&set->room);
 }
 
 struct guard_set *guard_set_new(struct event_base *base, const struct guard_limits *limits,
@@ -495,10 +459,9 @@ struct guard_set *guard_set_new(struct event_base *base, const struct guard_limi
     set->limits = *limits;
     set->hooks = *hooks;
     TAILQ_INIT(&set->all);
-    TAILQ_INIT(&set->idle);
-    set->trim = event_new(base, -1, 0, on_trim, set);
     set->gate = tls ? tls_gate_new(base, tls) : NULL;
-    if (!set->trim || (tls && !set->gate) || !guard_prepare(set)) {
+    if (!room_init(&set->room, base, &set->limits, &set->hooks, end_for_another) || (tls && !set->gate) ||
+        !guard_prepare(set)) {
         guard_set_free(set);
         return NULL;
     }
@@ -516,15 +479,24 @@ void guard_set_free(struct guard_set *set)
     if (set->spare)
         guard_free(set->spare);
     tls_gate_free(set->gate);
-    if (set->trim)
-        event_free(set->trim);
+    room_free(&set->room);
     free(set->by_fd);
     free(set);
 }
 
 size_t guard_connections(const struct guard_set *set)
 {
-    return set->n;
+    return set->room.connections;
+}
+
+bool guard_is_full(const struct guard_set *set)
+{
+    return room_is_full(&set->room);
+}
+
+void guard_set_crowded(struct guard_set *set, bool is_crowded)
+{
+    room_set_crowded(&set->room, is_crowded);
 }
 
 size_t guard_replying(const struct guard_set *set)
@@ -549,7 +521,31 @@ bool guard_watch_client(struct guard *g, const struct guard_watch *watch)
     g->watch = *watch;
     if (!g->gone)
         g->gone = gone_new(g->set->base, g->fd, on_client_gone, g);
-    return g->gone != NULL;
+    g->watched = g->gone != NULL;
+    return g->watched;
+}
+
+void guard_reply_long(struct guard *g, const struct guard_watch *watch)
+{
+    guard_reply_begun(g, 0);
+    set_high(g, GUARD_LONG_INPUT_BYTES);
+    g->is_long = true;
+    g->watched = true;
+    g->watch = *watch;
+}
+
+void guard_reply_long_over(struct guard *g)
+{
+    g->watched = false;
+}
+
+void guard_cut(struct guard *g)
+{
+    const struct linger at_once = {.l_onoff = 1};
+
+    g->watched = false;
+    (void)setsockopt(g->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    close_connection(g);
 }
 
 uint64_t guard_reply_bytes(const struct guard_set *set)
@@ -561,6 +557,7 @@ void guard_reply_begun(struct guard *g, size_t bytes)
 {
     gone_free(g->gone);
     g->gone = NULL;
+    g->watched = false;
     reply_release(g);
     g->set->n_replying++;
     g->set->reply_bytes += bytes;
@@ -576,14 +573,14 @@ void guard_reply_done(struct guard *g)
         return;
     if (g->phase == PHASE_BAD) {
         /* What is left is bad. Without it evhttp has nothing to read on with. */
-        on_linger_read(g->bev, g);
+        linger_drain(g->bev);
         bufferevent_setwatermark(g->bev, EV_READ, SIZE_MAX, 0);
         event_active(g->turn, EV_READ, 0);
         return;
     }
     if (g->phase == PHASE_HEAD && g->head.bytes == 0) {
         set_high(g, GUARD_INPUT_BYTES);
-        idle_add(g);
+        room_put(&g->set->room, &g->place, ROOM_IDLE);
     }
     arm(g);
 }

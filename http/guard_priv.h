@@ -8,6 +8,7 @@
 #define FES_HTTP_GUARD_PRIV_H
 
 #include "http/server.h"
+#include "http/tally_priv.h"
 
 struct bufferevent;
 struct evhttp_connection;
@@ -18,8 +19,11 @@ struct tls;
 struct guard_limits {
     size_t connections;
     size_t idle;
+    uint64_t heads; /* bytes of all unfinished heads; beyond: the oldest of them end */
     uint64_t bodies;
-    int64_t head_ms;
+    int64_t
+        grace_ms; /* how long a head may take before its connection may end for another (see room_priv.h) */
+    int64_t head_ms; /* the same for a body */
     int64_t body_ms;
     int64_t linger_ms; /* how long what a refused client still sends is read and dropped, so that it sees the
                           answer */
@@ -34,9 +38,10 @@ struct guard_watch {
 
 /* Called from the loop; must not free connections. */
 struct guard_hooks {
-    void (*on_full)(void *arg); /* accept no more until on_room */
-    void (*on_room)(void *arg); /* a connection ended */
-    void (*on_refused)(void *arg, int status, const char *why);
+    void (*on_full)(void *arg);                   /* accept no more until on_room */
+    void (*on_room)(void *arg);                   /* a connection ended */
+    void (*on_shed)(void *arg, const char *what); /* a connection that is not idle ends for want of room */
+    void (*on_refused)(void *arg, enum http_cause cause, const char *why);
     void (*on_gone)(void *arg, const struct guard_watch *watch); /* the connection ends now */
     void *arg;
 };
@@ -50,12 +55,17 @@ void guard_set_free(struct guard_set *set);
 struct bufferevent *guard_accept(struct guard_set *set);
 /* False when out of memory for the next connection; then accept none and ask again later. */
 bool guard_prepare(struct guard_set *set);
+/* No more connections now; and what to do when accept() finds no descriptor (see room_priv.h). */
+bool guard_is_full(const struct guard_set *set);
+void guard_set_crowded(struct guard_set *set, bool is_crowded);
 size_t guard_connections(const struct guard_set *set);
 /* Replies that were begun and are not yet written out. */
 size_t guard_replying(const struct guard_set *set);
 uint64_t guard_reply_bytes(const struct guard_set *set);
 /* Bytes of bodies that were taken over and are held elsewhere: they count like unfinished ones. */
 void guard_set_queued(struct guard_set *set, uint64_t bytes);
+/* Bytes of bodies that count now. */
+uint64_t guard_body_bytes(const struct guard_set *set);
 /* Ends the connections that wait for a next request. */
 void guard_close_idle(struct guard_set *set);
 
@@ -65,6 +75,15 @@ void guard_reply_begun(struct guard *g, size_t bytes);
 /* Until guard_reply_begun: hooks.on_gone is called when the connection ends, and the connection is ended when its
  * client has gone. One request at a time. False when out of memory. */
 bool guard_watch_client(struct guard *g, const struct guard_watch *watch);
+/* Instead of guard_reply_begun, for a reply without a known end, on a connection that ends with it: evhttp reads on beside
+ * it, so that the end of the client is seen, but no more than a little is taken from the socket. hooks.on_gone is called
+ * when the connection ends before guard_reply_long_over. */
+void guard_reply_long(struct guard *g, const struct guard_watch *watch);
+/* The reply is complete, but for what is still to be written out. */
+void guard_reply_long_over(struct guard *g);
+/* Ends the connection during a long reply, without hooks.on_gone; what the kernel has not sent yet is dropped too, so that
+ * it does not keep it for a client that does not read. */
+void guard_cut(struct guard *g);
 /* Call when evhttp has written out the answer to the request that it works on. */
 void guard_reply_done(struct guard *g);
 

@@ -10,6 +10,7 @@
  */
 #include "http/events_priv.h"
 #include "http/server_priv.h"
+#include "http/stream_priv.h"
 
 #include "store/event_json.h"
 #include "store/filter.h"
@@ -175,8 +176,12 @@ static bool begin_link(struct evbuffer *link, const struct http_param *params, s
     return ok;
 }
 
+/* Takes over the filter unless it returns NULL. */
 static struct list *list_new(struct events *e, struct http_request *r, struct filter *filter)
 {
+    const struct http_param *params;
+    char err[HTTP_ERROR];
+    size_t n;
     struct list *l = calloc(1, sizeof *l);
 
     if (!l)
@@ -187,7 +192,8 @@ static struct list *list_new(struct events *e, struct http_request *r, struct fi
     e->n_lists++;
     l->link = evbuffer_new();
     l->turn = event_new(http_server_base(e->server), -1, 0, on_turn, l);
-    if (!l->link || !l->turn) {
+    if (!l->link || !l->turn || !http_request_params(r, &params, &n, err) ||
+        !begin_link(l->link, params, n)) {
         list_free(l);
         return NULL;
     }
@@ -195,14 +201,17 @@ static struct list *list_new(struct events *e, struct http_request *r, struct fi
     return l;
 }
 
-static struct filter *new_filter(struct events *e, const struct http_param *params, size_t n,
-                                 char err[static HTTP_ERROR])
+struct filter *events_filter(struct http_request *r, int64_t now_ms, char err[static HTTP_ERROR])
 {
     struct filter_param copy[HTTP_MAX_PARAMS];
+    const struct http_param *params;
+    size_t n;
 
+    if (!http_request_params(r, &params, &n, err))
+        return NULL;
     for (size_t i = 0; i < n; i++)
         copy[i] = (struct filter_param){params[i].name, params[i].value};
-    return filter_new(copy, n, e->now_ms(), err);
+    return filter_new(copy, n, now_ms, err);
 }
 
 /* For store_scan, where a descending 0 means the newest record: below an `after` of 0 there is none. */
@@ -219,28 +228,28 @@ void list_serve(void *arg, struct http_request *r)
 {
     struct events *e = arg;
     uint64_t id = http_request_id(r);
-    const struct http_param *params;
-    size_t n;
+    bool wants_export = http_accepts(r, "application/x-ndjson");
+    bool wants_stream = http_accepts(r, "text/event-stream");
     char err[HTTP_ERROR];
 
-    if (http_accepts(r, "text/event-stream") || http_accepts(r, "application/x-ndjson")) {
-        http_reply_error(e->server, id, 406, "only application/json is served on this path");
+    if (wants_export || wants_stream) {
+        if (e->stream)
+            stream_serve(e->stream, r, wants_stream ? STREAM_EVENTS : STREAM_EXPORT);
+        else
+            http_reply_error(e->server, id, 406, "only application/json is served on this path");
         return;
     }
     if (events_not_ready(e, r) || events_too_crowded(e, r))
         return;
-    struct filter *filter = http_request_params(r, &params, &n, err) ? new_filter(e, params, n, err) : NULL;
+    struct filter *filter = events_filter(r, e->now_ms(), err);
     if (!filter) {
         http_reply_refused(e->server, id, err);
         return;
     }
     struct list *l = e->n_lists < LIST_MAX_RUNNING ? list_new(e, r, filter) : NULL;
-    if (!l || !begin_link(l->link, params, n)) {
+    if (!l) {
         http_reply_error(e->server, id, 503, "too many lists are being gathered: try again");
-        if (l)
-            list_free(l);
-        else
-            filter_free(filter);
+        filter_free(filter);
         return;
     }
     l->position = first_position(filter);

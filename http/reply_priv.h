@@ -7,6 +7,26 @@
 
 struct evbuffer;
 
+/* Every status that is answered. */
+#define REPLY_STATUSES(X)                     \
+    X(200, "OK")                              \
+    X(400, "Bad Request")                     \
+    X(401, "Unauthorized")                    \
+    X(403, "Forbidden")                       \
+    X(404, "Not Found")                       \
+    X(405, "Method Not Allowed")              \
+    X(406, "Not Acceptable")                  \
+    X(408, "Request Timeout")                 \
+    X(409, "Conflict")                        \
+    X(410, "Gone")                            \
+    X(411, "Length Required")                 \
+    X(413, "Content Too Large")               \
+    X(417, "Expectation Failed")              \
+    X(429, "Too Many Requests")               \
+    X(431, "Request Header Fields Too Large") \
+    X(500, "Internal Server Error")           \
+    X(503, "Service Unavailable")             \
+    X(505, "HTTP Version Not Supported")
 /* "Bad Request"; never NULL. */
 const char *reply_reason(int status);
 

@@ -10,6 +10,7 @@
 #include <event2/http.h>
 #include <event2/keyvalq_struct.h>
 #include <stdlib.h>
+#include <sys/queue.h>
 
 void http_request_init(struct http_request *r, struct evhttp_request *req, uint64_t id)
 {
@@ -41,6 +42,11 @@ struct str http_request_header(const struct http_request *r, const char *name)
     return str_trim(str_of(evhttp_find_header(evhttp_request_get_input_headers(r->req), name)));
 }
 
+bool http_request_is_head(const struct http_request *r)
+{
+    return evhttp_request_get_command(r->req) == EVHTTP_REQ_HEAD;
+}
+
 bool http_accepts(const struct http_request *r, const char *type)
 {
     struct str rest = http_request_header(r, "Accept");
@@ -49,6 +55,22 @@ bool http_accepts(const struct http_request *r, const char *type)
         struct str range = str_split(&rest, ',');
         if (str_eq_nocase(str_trim(str_split(&range, ';')), str_of(type)))
             return true;
+    }
+    return false;
+}
+
+bool http_asks_to_close(struct evhttp_request *req)
+{
+    const struct evkeyval *field;
+
+    TAILQ_FOREACH(field, evhttp_request_get_input_headers(req), next)
+    {
+        struct str options = str_of(field->value);
+        if (!str_eq_nocase(str_of(field->key), STR("Connection")))
+            continue;
+        while (options.at)
+            if (str_eq_nocase(str_trim(str_split(&options, ',')), STR("close")))
+                return true;
     }
     return false;
 }
@@ -127,4 +149,19 @@ bool http_request_params(struct http_request *r, const struct http_param **ret, 
     *ret = r->params;
     *ret_n = r->n_params;
     return true;
+}
+
+bool http_without_params(struct http_server *s, struct http_request *r)
+{
+    const struct http_param *params;
+    char err[HTTP_ERROR];
+    size_t n;
+
+    if (!http_request_params(r, &params, &n, err))
+        http_reply_refused(s, http_request_id(r), err);
+    else if (n > 0)
+        http_reply_error(s, http_request_id(r), 400, "this path takes no query parameters");
+    else
+        return true;
+    return false;
 }

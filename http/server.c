@@ -1,4 +1,4 @@
-/* The server: evhttp with its guard, its listeners (accept.c), routes, and the table of pending answers.
+/* The server: evhttp with its guard, its listeners (accept.c), routes, and the table of pending answers (answer.c).
  *
  * A request gets an id and goes to the handler of its route. Whoever answers, now or later, does so by id.
  * The connection may be gone by then: evhttp detaches a request whose client left and leaves it to us to
@@ -13,7 +13,6 @@
 #include "http/accept_priv.h"
 #include "http/auth.h"
 #include "http/pending_priv.h"
-#include "http/reply_priv.h"
 #include "http/server_priv.h"
 #include "http/tls_priv.h"
 
@@ -21,19 +20,9 @@
 #include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/http.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
-
-#define HTTP_REPORT_MS 1000 /* between two reports of one cause */
-
-enum http_cause { CAUSE_ACCEPT, CAUSE_FULL, CAUSE_REFUSED, CAUSE_DENIED, CAUSES };
-
-struct header {
-    const char *name;
-    const char *value;
-};
 
 struct http_server {
     struct event_base *base;
@@ -49,12 +38,11 @@ struct http_server {
     unsigned serves;           /* kinds of routes: a sum of enum route_access */
     struct routes routes;
     struct auth *auth; /* NULL: none */
-    uint64_t denied;   /* requests, since they were last reported */
     struct pending pending;
-    int64_t reported_ms[CAUSES]; /* 0: never */
+    struct tally tally;
 };
 
-static int64_t mono_ms(void)
+int64_t http_mono_ms(void)
 {
     struct timespec now;
 
@@ -62,21 +50,11 @@ static int64_t mono_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static bool may_report(struct http_server *s, enum http_cause cause)
-{
-    int64_t now_ms = mono_ms() + 1;
-
-    if (s->reported_ms[cause] && now_ms - s->reported_ms[cause] < HTTP_REPORT_MS)
-        return false;
-    s->reported_ms[cause] = now_ms;
-    return true;
-}
-
 static void on_accept_error(void *arg, const char *error)
 {
     struct http_server *s = arg;
 
-    if (may_report(s, CAUSE_ACCEPT))
+    if (tally_paused(&s->owner->tally, PAUSE_ERROR, http_mono_ms()))
         REPORT(s->reporter, REPORT_ERROR, "cannot accept connections", FIELD_TEXT("error", error),
                FIELD_INT("connections", guard_connections(s->guards)));
 }
@@ -85,10 +63,19 @@ static void on_full(void *arg)
 {
     struct http_server *s = arg;
 
-    if (may_report(s, CAUSE_FULL))
+    if (tally_paused(&s->owner->tally, PAUSE_CONNECTIONS, http_mono_ms()))
         REPORT(s->reporter, REPORT_WARN, "connection limit reached, accepting no more",
                FIELD_INT("connections", guard_connections(s->guards)));
     acceptor_update(s->acceptor);
+}
+
+static void on_shed(void *arg, const char *what)
+{
+    struct http_server *s = arg;
+
+    if (tally_shed(&s->owner->tally, http_mono_ms()))
+        REPORT(s->reporter, REPORT_WARN, "no room for all connections, closing the oldest",
+               FIELD_TEXT("what", what), FIELD_INT("connections", guard_connections(s->guards)));
 }
 
 static void on_room(void *arg)
@@ -99,13 +86,12 @@ static void on_room(void *arg)
         acceptor_update(s->acceptor);
 }
 
-static void on_refused(void *arg, int status, const char *why)
+static void on_refused(void *arg, enum http_cause cause, const char *why)
 {
     struct http_server *s = arg;
 
-    if (may_report(s, CAUSE_REFUSED))
-        REPORT(s->reporter, REPORT_INFO, "request refused", FIELD_INT("status", status),
-               FIELD_TEXT("error", why));
+    tally_answered(&s->owner->tally, cause_status(cause));
+    tally_refused(&s->owner->tally, cause, cause_status(cause), NULL, str_of(why), http_mono_ms());
 }
 
 /* A connection ends with a request that is not answered. evhttp frees the request, or has detached it. */
@@ -122,7 +108,7 @@ static void on_gone(void *arg, const struct guard_watch *watch)
 }
 
 /* The guard of a connection, which may be the admin server's. NULL when it has none any more. */
-static struct guard *find_guard(const struct http_server *s, struct evhttp_connection *evcon)
+struct guard *http_server_guard(const struct http_server *s, struct evhttp_connection *evcon)
 {
     struct guard *g = guard_of(s->guards, evcon);
 
@@ -134,7 +120,7 @@ bool http_watch_client(struct http_server *s, uint64_t id, http_on_gone *on_clie
     const struct guard_watch watch = {id, on_client_gone, arg};
     struct evhttp_request *req = pending_get(&s->pending, id);
     struct evhttp_connection *evcon = req ? evhttp_request_get_connection(req) : NULL;
-    struct guard *g = evcon ? find_guard(s, evcon) : NULL;
+    struct guard *g = evcon ? http_server_guard(s, evcon) : NULL;
 
     return g && guard_watch_client(g, &watch);
 }
@@ -144,6 +130,7 @@ static struct bufferevent *on_new_connection(struct event_base *base, void *arg)
     struct http_server *s = arg;
 
     (void)base;
+    acceptor_count(s->acceptor);
     return guard_accept(s->guards);
 }
 
@@ -151,107 +138,10 @@ static struct bufferevent *on_new_connection(struct event_base *base, void *arg)
 static void on_reply_done(struct evhttp_request *req, void *arg)
 {
     struct http_server *s = arg;
-    struct guard *g = find_guard(s, evhttp_request_get_connection(req));
+    struct guard *g = http_server_guard(s, evhttp_request_get_connection(req));
 
     if (g)
         guard_reply_done(g);
-}
-
-/* Hands the answer to evhttp, which frees the request when it is written out. */
-static void send_reply(struct http_server *s, struct evhttp_request *req, const struct http_reply *reply,
-                       const struct header *extra)
-{
-    struct evhttp_connection *evcon = evhttp_request_get_connection(req);
-    struct evkeyvalq *headers = evhttp_request_get_output_headers(req);
-    struct evbuffer *out = evhttp_request_get_output_buffer(req);
-    int status = reply->status;
-    char number[24];
-
-    if (!evcon) {
-        evhttp_request_free(req);
-        return;
-    }
-    size_t len = reply->text ? evbuffer_get_length(reply->text) : reply->body.len;
-    if (evhttp_request_get_command(req) != EVHTTP_REQ_HEAD && len > 0 &&
-        (reply->text ? evbuffer_add_buffer(out, reply->text) : evbuffer_add(out, reply->body.at, len)) != 0) {
-        status = 503;
-        len = 0;
-    }
-    (void)snprintf(number, sizeof number, "%zu", len);
-    evhttp_add_header(headers, "Content-Type", reply->type ? reply->type : "application/json");
-    evhttp_add_header(headers, "Content-Length", number);
-    if (extra)
-        evhttp_add_header(headers, extra->name, extra->value);
-    if (reply->link)
-        evhttp_add_header(headers, "Link", reply->link);
-    if (reply->retry_after_s > 0) {
-        (void)snprintf(number, sizeof number, "%d", reply->retry_after_s);
-        evhttp_add_header(headers, "Retry-After", number);
-    }
-    if (s->is_stopped)
-        evhttp_add_header(headers, "Connection", "close");
-    struct guard *g = find_guard(s, evcon);
-    if (g)
-        guard_reply_begun(g, evbuffer_get_length(out));
-    evhttp_send_reply(req, status, reply_reason(status), NULL);
-    /* evhttp reads on while it writes, and would end the connection of a client that has closed its own side before the
-     * answer is out. It turns reading on again when it is. */
-    (void)bufferevent_disable(evhttp_connection_get_bufferevent(evcon), EV_READ);
-}
-
-static void send_error(struct http_server *s, struct evhttp_request *req, int status, struct str message,
-                       const struct header *extra)
-{
-    char json[REPLY_ERROR_BODY];
-    struct http_reply reply = {
-        .status = status,
-        .body = reply_error_body(json, message),
-        .retry_after_s = status == 503 ? HTTP_RETRY_AFTER : 0,
-    };
-
-    send_reply(s, req, &reply, extra);
-}
-
-void http_reply(struct http_server *s, uint64_t id, const struct http_reply *reply)
-{
-    struct evhttp_request *req = pending_take(&s->pending, id);
-
-    if (req)
-        send_reply(s, req, reply, NULL);
-}
-
-void http_reply_error(struct http_server *s, uint64_t id, int status, const char *format, ...)
-{
-    struct evhttp_request *req = pending_take(&s->pending, id);
-    char message[1024];
-    va_list args;
-
-    if (!req)
-        return;
-    va_start(args, format);
-    int n = vsnprintf(message, sizeof message, format, args);
-    va_end(args);
-    send_error(s, req, status, n < 0 ? STR("internal error") : str_of(message), NULL);
-}
-
-void http_reply_refused(struct http_server *s, uint64_t id, const char *why)
-{
-    http_reply_error(s, id, strcmp(why, "out of memory") == 0 ? 503 : 400, "%s", why);
-}
-
-bool http_without_params(struct http_server *s, struct http_request *r)
-{
-    const struct http_param *params;
-    char err[HTTP_ERROR];
-    size_t n;
-
-    if (!http_request_params(r, &params, &n, err))
-        http_reply_refused(s, r->id, err);
-    else if (n > 0)
-        http_reply_error(s, r->id, 400, "this path takes no query parameters");
-    else
-        return true;
-    return false;
 }
 
 static void no_route(const struct http_server *by, const struct http_request *r)
@@ -263,34 +153,31 @@ static void no_route(const struct http_server *by, const struct http_request *r)
     text_init(&allow, buffer, sizeof buffer);
     routes_allowed(&s->routes, by->serves, r->path, &allow);
     if (allow.len)
-        send_error(s, r->req, 405, STR("this method is not served on this path"),
-                   &(struct header){"Allow", allow.at});
+        http_refuse(s, r->req, CAUSE_METHOD, 405, STR("this method is not served on this path"),
+                    &(struct http_header){"Allow", allow.at});
     else
-        send_error(s, r->req, 404, STR("there is nothing at this path"), NULL);
+        http_refuse(s, r->req, CAUSE_NOT_FOUND, 404,
+                    routes_none(&s->routes, by->serves, (char[ROUTES_NONE]){0}), NULL);
 }
 
 /* Whether the request may go on to its handler; if not, it has its answer. That says no more than what is asked for
  * (RFC 9110 section 15.5.2 wants a challenge): which key or token was wrong, and how, is for the log. */
 static bool let_through(struct http_server *s, const struct route *route, const struct http_request *r)
 {
-    const struct header challenge = {"WWW-Authenticate", "Bearer realm=\"flux-event-store\""};
+    const struct http_header challenge = {"WWW-Authenticate", "Bearer realm=\"flux-event-store\""};
     bool is_post = evhttp_request_get_command(r->req) == EVHTTP_REQ_POST;
 
     if (!s->auth || route->access != ROUTE_GUARDED)
         return true;
-    auth_refresh(s->auth, mono_ms());
+    auth_refresh(s->auth, http_mono_ms());
     enum auth_answer answer =
         auth_check(s->auth, is_post ? AUTH_POST : AUTH_READ, http_request_header(r, "X-Signature"),
                    http_request_header(r, "Authorization"), is_post ? http_request_body(r) : STR_NONE);
     if (answer == AUTH_GRANTED)
         return true;
-    s->denied++;
-    if (may_report(s, CAUSE_DENIED)) {
-        REPORT(s->reporter, REPORT_WARN, "request denied", FIELD_TEXT("path", route->path),
-               FIELD_TEXT("cause", auth_sentence(answer)), FIELD_INT("requests", s->denied));
-        s->denied = 0;
-    }
-    send_error(s, r->req, 401, STR("unauthorized"), &challenge);
+    tally_refused(&s->tally, cause_of_answer(answer), 401, route->path, str_of(auth_sentence(answer)),
+                  http_mono_ms());
+    http_send_error(s, r->req, 401, STR("unauthorized"), &challenge);
     return false;
 }
 
@@ -313,7 +200,7 @@ static void on_request(struct evhttp_request *req, void *arg)
     }
     r.id = pending_add(&s->pending, req);
     if (r.id == 0) {
-        send_error(s, req, 503, STR("out of memory"), NULL);
+        http_refuse(s, req, CAUSE_OVERLOAD, 503, STR("out of memory"), NULL);
         return;
     }
     route->handler(route->arg, &r);
@@ -355,14 +242,13 @@ void http_server_set_auth(struct http_server *s, struct auth *auth)
 
 static bool init_http(struct http_server *s, const struct guard_limits *limits)
 {
-    struct guard_hooks hooks = {on_full, on_room, on_refused, on_gone, s};
+    struct guard_hooks hooks = {on_full, on_room, on_shed, on_refused, on_gone, s};
 
     s->http = evhttp_new(s->base);
     s->guards = guard_set_new(s->base, limits, &hooks, s->tls);
     if (!s->http || !s->guards)
         return false;
-    s->acceptor = acceptor_new(
-        &(struct acceptor_config){s->base, s->http, s->guards, limits->connections, on_accept_error, s});
+    s->acceptor = acceptor_new(&(struct acceptor_config){s->base, s->http, s->guards, on_accept_error, s});
     if (!s->acceptor)
         return false;
     evhttp_set_bevcb(s->http, on_new_connection, s);
@@ -398,6 +284,7 @@ static struct http_server *new_server(struct event_base *base, const struct repo
         return NULL;
     s->base = base;
     s->reporter = reporter;
+    s->tally.reporter = reporter;
     s->owner = s;
     s->serves = ROUTE_GUARDED | ROUTE_OPEN | ROUTE_ADMIN;
     return s;
@@ -462,7 +349,7 @@ void http_server_stop_accepting(struct http_server *s)
 void http_server_reload(struct http_server *s)
 {
     if (s->tls)
-        tls_reload(s->tls, mono_ms());
+        tls_reload(s->tls, http_mono_ms());
 }
 
 void http_server_set_queued(struct http_server *s, uint64_t bytes)
@@ -480,6 +367,21 @@ size_t http_server_pending(const struct http_server *s)
     return s->pending.n + guard_replying(s->guards) + (s->admin ? guard_replying(s->admin->guards) : 0);
 }
 
+struct tally *http_server_tally(struct http_server *s)
+{
+    return &s->tally;
+}
+
+struct pending *http_server_requests(struct http_server *s)
+{
+    return &s->pending;
+}
+
+bool http_server_is_stopped(const struct http_server *s)
+{
+    return s->is_stopped;
+}
+
 struct event_base *http_server_base(const struct http_server *s)
 {
     return s->base;
@@ -488,6 +390,22 @@ struct event_base *http_server_base(const struct http_server *s)
 size_t http_server_connections(const struct http_server *s)
 {
     return guard_connections(s->guards) + (s->admin ? guard_connections(s->admin->guards) : 0);
+}
+
+static const void *collect(void *server)
+{
+    struct http_server *s = server;
+
+    s->tally.numbers.connections = http_server_connections(s);
+    s->tally.numbers.pending = http_server_pending(s);
+    s->tally.numbers.body_bytes = guard_body_bytes(s->guards);
+    s->tally.numbers.answer_bytes = guard_reply_bytes(s->guards);
+    return &s->tally.numbers;
+}
+
+struct metric_source http_server_metrics(struct http_server *s)
+{
+    return (struct metric_source){tally_metrics, collect, s};
 }
 
 const char *http_server_address(const struct http_server *s, size_t i)

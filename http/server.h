@@ -9,6 +9,7 @@
 #define FES_HTTP_SERVER_H
 
 #include "store/flags.h"
+#include "store/metric.h"
 #include "store/report.h"
 #include "store/str.h"
 
@@ -20,6 +21,7 @@ struct http_request;
 
 /* Limits, in one place. */
 #define HTTP_MAX_HEAD              (16u << 10)          /* request line and headers */
+#define HTTP_MAX_HEADS             (UINT64_C(16) << 20) /* all unfinished heads; beyond: the oldest connections end */
 #define HTTP_MAX_BODY              (4u << 20)           /* one body; beyond: 413 */
 #define HTTP_MAX_BODIES            (UINT64_C(64) << 20) /* all unfinished and queued bodies; beyond: 503 */
 #define HTTP_MAX_ANSWERS           (UINT64_C(64) << 20) /* records in answers that are not yet read; beyond: 503 */
@@ -66,6 +68,7 @@ void http_server_set_queued(struct http_server *s, uint64_t bytes);
 uint64_t http_server_answer_bytes(const struct http_server *s);
 /* Requests accepted and not yet answered completely. */
 size_t http_server_pending(const struct http_server *s);
+struct metric_source http_server_metrics(struct http_server *s);
 /* Ends what is left and frees; answers given afterwards are the caller's mistake, so close the store, which completes
  * appends, first. Accepts NULL. */
 void http_server_free(struct http_server *s);
@@ -124,7 +127,7 @@ void http_reply(struct http_server *s, uint64_t id, const struct http_reply *rep
  * the handler. False when out of memory; the answer is owed all the same. */
 typedef void http_on_gone(void *arg, uint64_t id);
 bool http_watch_client(struct http_server *s, uint64_t id, http_on_gone *on_gone, void *arg);
-/* {"error":"<one line>"}; 503 carries Retry-After. */
+/* {"error":"<one line>"}; 503 carries Retry-After. Counted and logged as refused. */
 void http_reply_error(struct http_server *s, uint64_t id, int status, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 /* 400 for what is wrong with a request; 503 where the reason is "out of memory", which is none of the client's. */

@@ -1,8 +1,9 @@
-/* What server.c, config.c, request.c, route.c and listen.c share. */
+/* What the files of the server share: server.c, answer.c, config.c, long.c, request.c, route.c, listen.c. */
 #ifndef FES_HTTP_SERVER_PRIV_H
 #define FES_HTTP_SERVER_PRIV_H
 
 #include "http/guard_priv.h"
+#include "http/pending_priv.h"
 #include "http/server.h"
 
 struct evhttp_request;
@@ -20,8 +21,36 @@ struct http_request {
 };
 void http_request_init(struct http_request *r, struct evhttp_request *req, uint64_t id);
 void http_request_done(struct http_request *r);
+/* Whether "close" is among the options of Connection. evhttp knows it only where it is the one option of the first such
+ * field, and would go on reading behind a request that its client meant to be the last (RFC 9112, section 9.6). */
+bool http_asks_to_close(struct evhttp_request *req);
 /* Whether the Accept header names the media type (ranges such as any text do not count: they are no wish). */
 bool http_accepts(const struct http_request *r, const char *type);
+
+bool http_request_is_head(const struct http_request *r);
+
+/* Answers. answer.c. */
+struct http_header {
+    const char *name;
+    const char *value;
+};
+/* To a request that is not (any more) in the table; extra may be NULL. */
+void http_send_error(struct http_server *s, struct evhttp_request *req, int status, struct str message,
+                     const struct http_header *extra);
+/* The same, and counted: a request is refused for a cause. */
+void http_refuse(struct http_server *s, struct evhttp_request *req, enum http_cause cause, int status,
+                 struct str why, const struct http_header *extra);
+/* As http_reply_refused, for a cause that the status alone does not tell. */
+void http_reply_cause(struct http_server *s, uint64_t id, enum http_cause cause, const char *why);
+/* 405 with the methods that are allowed. */
+void http_reply_method(struct http_server *s, uint64_t id, const char *allow);
+/* A clock that only goes forward. */
+int64_t http_mono_ms(void);
+struct tally *http_server_tally(struct http_server *s);
+struct pending *http_server_requests(struct http_server *s);
+/* NULL when the connection has none any more. */
+struct guard *http_server_guard(const struct http_server *s, struct evhttp_connection *evcon);
+bool http_server_is_stopped(const struct http_server *s);
 
 /* Routes: method and path -> handler. route.c. */
 enum route_access {
@@ -46,6 +75,9 @@ bool routes_add(struct routes *routes, const struct route *route);
 const struct route *routes_find(const struct routes *routes, unsigned serves, struct http_request *r);
 /* The methods of a path, for Allow; nothing when the path is unknown. */
 void routes_allowed(const struct routes *routes, unsigned serves, struct str path, struct text *allow);
+#define ROUTES_NONE 512
+/* For who asked for another path: a sentence with all of them. */
+struct str routes_none(const struct routes *routes, unsigned serves, char out[static ROUTES_NONE]);
 
 #define LISTEN_FLAG       "--listen"
 #define ADMIN_LISTEN_FLAG "--admin-listen"

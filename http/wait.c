@@ -41,6 +41,7 @@ struct wait {
     int64_t armed_mono_ms; /* INT64_MAX: not */
     struct due_heap heap;  /* of all clients */
     size_t max_clients;
+    uint64_t n_measured;
     bool stopping;
 };
 
@@ -209,7 +210,7 @@ static bool not_ready(struct wait *w, const struct http_request *r)
 {
     if (w->store)
         return false;
-    http_reply_error(w->server, http_request_id(r), 503, "the store is being opened: try again");
+    http_reply_cause(w->server, http_request_id(r), CAUSE_STARTING, "the store is being opened: try again");
     return true;
 }
 
@@ -331,4 +332,24 @@ void wait_set_max_clients(struct wait *w, size_t n)
 size_t wait_clients(const struct wait *w)
 {
     return w->heap.n;
+}
+
+static const struct metric metrics[] = {
+    {.name = "flux_event_store_wait_clients",
+     .type = METRIC_GAUGE,
+     .help = "Clients of GET /wait that wait for an answer."},
+    {.name = NULL},
+};
+
+static const void *collect(void *wait)
+{
+    struct wait *w = wait;
+
+    w->n_measured = wait_clients(w);
+    return &w->n_measured;
+}
+
+struct metric_source wait_metrics(struct wait *w)
+{
+    return (struct metric_source){metrics, collect, w};
 }

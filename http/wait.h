@@ -34,5 +34,6 @@ void wait_shutdown(struct wait *w);
 void wait_free(struct wait *w);
 /* Clients that wait now. */
 size_t wait_clients(const struct wait *w);
+struct metric_source wait_metrics(struct wait *w);
 
 #endif

@@ -20,6 +20,7 @@
 #include <event2/dns.h>
 #include <event2/event.h>
 #include <malloc.h>
+#include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/queue.h>
@@ -61,21 +62,53 @@ struct k8s_client {
     struct slot slots[K8S_MAX_IN_FLIGHT];
     unsigned probes;
     struct k8s_stats stats;
+    struct k8s_seens seens;
+    struct k8s_numbers numbers;
 };
 
 static void on_pump(evutil_socket_t fd, short what, void *arg);
 static void on_sweep(evutil_socket_t fd, short what, void *arg);
 static void on_turn(void *arg);
 
-static struct k8s_creds *find_creds(const struct k8s_config *config, const struct reporter *reporter,
-                                    char err[static K8S_ERROR])
+static struct k8s_pod pod_around_us(void)
 {
-    const struct k8s_pod pod = {
+    return (struct k8s_pod){
         .host = getenv("KUBERNETES_SERVICE_HOST"),
         .port = getenv("KUBERNETES_SERVICE_PORT"),
         .files = K8S_SERVICE_ACCOUNT,
     };
+}
+
+static struct k8s_creds *find_creds(const struct k8s_config *config, const struct reporter *reporter,
+                                    char err[static K8S_ERROR])
+{
+    const struct k8s_pod pod = pod_around_us();
     return k8s_creds_new(config, &pod, reporter, err);
+}
+
+#define DNS_PORT 53
+
+void k8s_confine(const struct k8s_config *config, struct sandbox *sandbox)
+{
+    static const char *const certificates[] = {"SSL_CERT_FILE", "SSL_CERT_DIR"}; /* OpenSSL's own */
+    const struct k8s_pod pod = pod_around_us();
+    struct k8s_url url;
+
+    if (config->disabled)
+        return;
+    /* What is wrong here, k8s_client_new says. */
+    if (config->api ? !k8s_url_parse(str_of(config->api), &url)
+                    : !pod.host || !pod.port || !k8s_url_make(pod.host, pod.port, &url))
+        return;
+    (void)OPENSSL_init_ssl(0, NULL); /* now: its configuration file is out of reach later */
+    if (!config->api)
+        sandbox_read(sandbox, pod.files);
+    for (size_t i = 0; i < 2; i++)
+        if (getenv(certificates[i]))
+            sandbox_read(sandbox, getenv(certificates[i]));
+    if (!url.literal)
+        sandbox_connect(sandbox, DNS_PORT);
+    sandbox_connect(sandbox, url.port);
 }
 
 struct k8s_client *k8s_client_new(struct event_base *base, const struct k8s_config *config,
@@ -87,6 +120,7 @@ struct k8s_client *k8s_client_new(struct event_base *base, const struct k8s_conf
         goto no_memory;
     for (size_t i = 0; i < QUEUES; i++)
         TAILQ_INIT(&c->queues[i]);
+    TAILQ_INIT(&c->seens);
     c->reporter = *reporter;
     c->connector.base = base;
     c->connector.creds = find_creds(config, &c->reporter, err);
@@ -198,8 +232,9 @@ int64_t k8s_client_count(struct k8s_client *c)
     return K8S_CONNECT_SECONDS * 1000;
 }
 
-void k8s_client_note(struct k8s_client *c, const struct k8s_answer *answer)
+void k8s_client_note(struct k8s_client *c, enum k8s_count verb, const struct k8s_answer *answer)
 {
+    k8s_numbers_count(&c->numbers, verb, answer->status);
     if (answer->status == 0) {
         c->stats.failures++;
         k8s_gate_unanswered(c->gate, answer->error);
@@ -285,6 +320,16 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
     arm_sweep(c);
 }
 
+static enum k8s_count count_of(enum k8s_verb verb)
+{
+    switch (verb) {
+    case K8S_GET: return K8S_COUNT_GET;
+    case K8S_PATCH: return K8S_COUNT_PATCH;
+    case K8S_CREATE: break;
+    }
+    return K8S_COUNT_CREATE;
+}
+
 static void on_answer(void *arg, const struct k8s_answer *answer)
 {
     struct slot *s = arg;
@@ -300,7 +345,7 @@ static void on_answer(void *arg, const struct k8s_answer *answer)
         .error = answer->error,
     };
 
-    k8s_client_note(c, answer);
+    k8s_client_note(c, count_of(r->verb), answer);
     if (result.status >= 300)
         result.error = k8s_status_message(result.status, result.body, message);
     s->request = NULL;
@@ -423,4 +468,35 @@ void k8s_client_get_stats(const struct k8s_client *c, struct k8s_stats *ret)
 {
     *ret = c->stats;
     ret->connects = c->connector.connects;
+}
+
+void k8s_client_see(struct k8s_client *c, struct k8s_seen *seen, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    seen->resource = slash ? slash + 1 : path;
+    TAILQ_INSERT_TAIL(&c->seens, seen, entry);
+}
+
+void k8s_client_unsee(struct k8s_client *c, struct k8s_seen *seen)
+{
+    if (seen->resource)
+        TAILQ_REMOVE(&c->seens, seen, entry);
+}
+
+static const void *collect(void *client)
+{
+    struct k8s_client *c = client;
+    const char *why;
+
+    c->numbers.reachable = k8s_client_reachable(c, &why);
+    c->numbers.pending = k8s_client_pending(c);
+    c->numbers.connects = c->connector.connects;
+    k8s_numbers_watches(&c->numbers, &c->seens, k8s_now_ms());
+    return &c->numbers;
+}
+
+struct metric_source k8s_client_metrics(struct k8s_client *c)
+{
+    return (struct metric_source){k8s_metrics, collect, c};
 }

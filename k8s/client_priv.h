@@ -4,6 +4,7 @@
 
 #include "k8s/connection_priv.h"
 #include "k8s/gate_priv.h"
+#include "k8s/metrics_priv.h"
 
 /* While the server is down it gets less time to accept a connection: the next try may find it back. Every
  * K8S_PATIENT_PROBE-th probe waits in full, for a server that is only slow. */
@@ -18,7 +19,11 @@ const struct reporter *k8s_client_reporter(const struct k8s_client *c);
 /* Counts a request that is sent now, and returns how long it may take to connect. */
 int64_t k8s_client_count(struct k8s_client *c);
 /* Tells gate and statistics how it ended; to be called once for each answer. */
-void k8s_client_note(struct k8s_client *c, const struct k8s_answer *answer);
+void k8s_client_note(struct k8s_client *c, enum k8s_count verb, const struct k8s_answer *answer);
+/* From now on the watch is counted, as one of its collection's resource. path is borrowed until k8s_client_unsee, which
+ * does nothing to one that was never seen. */
+void k8s_client_see(struct k8s_client *c, struct k8s_seen *seen, const char *path);
+void k8s_client_unsee(struct k8s_client *c, struct k8s_seen *seen);
 
 /* The message of a metav1.Status, or what stands for it: one line, NUL-terminated. Returns out. */
 #define K8S_MESSAGE_TEXT 512

@@ -69,11 +69,10 @@ struct k8s_watch {
     struct evbuffer *body;
     struct k8s_page page;
     struct k8s_frame frame;
-    int64_t opened_ms; /* when the head of the stream came; 0: not yet */
-    size_t events;     /* of this stream */
+    size_t events; /* of this stream */
     enum note note;
     int error_code; /* with NOTE_ERROR */
-    enum k8s_watch_state state;
+    struct k8s_seen seen;
     int absent_status;
     int64_t refused_ms; /* since when a collection that was readable answers 403 or 404; 0: it does not */
     bool was_synced;
@@ -109,6 +108,7 @@ struct k8s_watch *k8s_watch_new(struct k8s_client *c, const struct k8s_watch_opt
         k8s_watch_free(w);
         return NULL;
     }
+    k8s_client_see(c, &w->seen, w->collections.path[0]);
     k8s_timer_set(w->timer, 0);
     return w;
 }
@@ -119,7 +119,7 @@ void k8s_watch_free(struct k8s_watch *w)
         return;
     k8s_gate_leave(k8s_client_gate(w->client), &w->waiter);
     k8s_connection_free(w->connection);
-    if (w->asking && !w->opened_ms)
+    if (w->asking && !w->seen.opened_ms)
         k8s_gate_unused(k8s_client_gate(w->client));
     if (w->timer)
         event_free(w->timer);
@@ -127,6 +127,7 @@ void k8s_watch_free(struct k8s_watch *w)
         event_free(w->wake);
     if (w->body)
         evbuffer_free(w->body);
+    k8s_client_unsee(w->client, &w->seen);
     k8s_frame_free(&w->frame);
     k8s_collections_free(&w->collections);
     free(w);
@@ -135,12 +136,13 @@ void k8s_watch_free(struct k8s_watch *w)
 enum k8s_watch_state k8s_watch_state(const struct k8s_watch *w, const char **ret_why)
 {
     *ret_why = w->why;
-    return w->state;
+    return w->seen.state;
 }
 
 static void rest(struct k8s_watch *w, int64_t ms)
 {
     w->step = STEP_RESTING;
+    w->seen.opened_ms = 0;
     k8s_timer_set(w->timer, ms);
 }
 
@@ -168,7 +170,7 @@ static void set_failing(struct k8s_watch *w, const char *why, bool report)
                FIELD_TEXT("verb", w->to_watch ? "watch" : "list"), FIELD_STR("cause", text_str(&t)));
         w->told = true;
     }
-    w->state = K8S_WATCH_FAILING;
+    w->seen.state = K8S_WATCH_FAILING;
 }
 
 static void set_synced(struct k8s_watch *w)
@@ -177,7 +179,7 @@ static void set_synced(struct k8s_watch *w)
         REPORT(k8s_client_reporter(w->client), REPORT_INFO, "watch works again",
                FIELD_TEXT("resource", k8s_collections_now(&w->collections)));
     w->told = false;
-    w->state = K8S_WATCH_SYNCED;
+    w->seen.state = K8S_WATCH_SYNCED;
     w->absent_status = 0;
     w->was_synced = true;
     w->refused_ms = 0;
@@ -187,7 +189,7 @@ static void set_synced(struct k8s_watch *w)
 /* The collection is not served, or we may not read it: ask again later, for ever. */
 static void set_absent(struct k8s_watch *w, int status, const char *message)
 {
-    bool known = w->state == K8S_WATCH_ABSENT;
+    bool known = w->seen.state == K8S_WATCH_ABSENT;
 
     if (w->absent_status != status && status == 403)
         REPORT(k8s_client_reporter(w->client), w->optional ? REPORT_INFO : REPORT_ERROR,
@@ -199,7 +201,7 @@ static void set_absent(struct k8s_watch *w, int status, const char *message)
                FIELD_TEXT("resource", k8s_collections_now(&w->collections)));
     (void)snprintf(w->why, sizeof w->why, "%s", message);
     w->absent_status = status;
-    w->state = K8S_WATCH_ABSENT;
+    w->seen.state = K8S_WATCH_ABSENT;
     list_again(w, K8S_ABSENT_SECONDS * 1000 - (int64_t)(k8s_random() % 3000));
     if (!known)
         w->callbacks.on_absent(w->callbacks.arg);
@@ -287,8 +289,9 @@ static void on_head(void *arg, int status)
 
     if (w->step != STEP_WATCHING || status != 200)
         return;
-    w->opened_ms = k8s_now_ms();
-    k8s_client_note(w->client, &(struct k8s_answer){.status = status, .retry_after_ms = -1});
+    w->seen.opened_ms = k8s_now_ms();
+    w->seen.streams++;
+    k8s_client_note(w->client, K8S_COUNT_WATCH, &(struct k8s_answer){.status = status, .retry_after_ms = -1});
     k8s_connection_set_silence(w->connection, w->bookmarks ? K8S_SILENCE_SECONDS * 1000 : FIRST_SILENCE_MS);
     set_synced(w);
 }
@@ -305,6 +308,7 @@ static void send_list(struct k8s_watch *w)
         text_add(&path, STR("&continue="));
         k8s_url_escape(&path, str_of(w->more));
     } else {
+        w->seen.lists++;
         w->callbacks.on_list(w->callbacks.arg);
     }
     w->step = STEP_LISTING;
@@ -331,7 +335,6 @@ static void send_watch(struct k8s_watch *w)
               k8s_collections_now(&w->collections), seconds);
     k8s_url_escape(&path, str_of(w->version));
     k8s_frame_reset(&w->frame);
-    w->opened_ms = 0;
     w->events = 0;
     w->note = NOTE_NONE;
     w->step = STEP_WATCHING;
@@ -402,16 +405,9 @@ static void end_page(struct k8s_watch *w, bool valid)
     ask(w);
 }
 
-static int64_t now_us(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
-
 static void hand_over(struct k8s_watch *w)
 {
-    int64_t until_us = now_us() + SLICE_US;
+    int64_t until_us = k8s_now_us() + SLICE_US;
     struct str item;
 
     do {
@@ -420,7 +416,7 @@ static void hand_over(struct k8s_watch *w)
         case K8S_PAGE_END: end_page(w, true); return;
         case K8S_PAGE_BAD: end_page(w, false); return;
         }
-    } while (now_us() < until_us);
+    } while (k8s_now_us() < until_us);
     k8s_timer_set(w->timer, 0);
 }
 
@@ -482,7 +478,7 @@ static void refused(struct k8s_watch *w, const struct k8s_answer *answer)
 
 static void on_listed(struct k8s_watch *w, const struct k8s_answer *answer)
 {
-    k8s_client_note(w->client, answer);
+    k8s_client_note(w->client, K8S_COUNT_LIST, answer);
     if (answer->status == 200) {
         begin_page(w, answer);
     } else if (answer->status == 0) {
@@ -497,14 +493,14 @@ static void on_listed(struct k8s_watch *w, const struct k8s_answer *answer)
 
 static void on_watched(struct k8s_watch *w, const struct k8s_answer *answer)
 {
-    bool brief = k8s_now_ms() - w->opened_ms < SHORT_WATCH_MS && w->events == 0;
+    bool brief = k8s_now_ms() - w->seen.opened_ms < SHORT_WATCH_MS && w->events == 0;
 
-    w->broken = w->opened_ms && answer->status == 0;
-    if (!w->opened_ms)
-        k8s_client_note(w->client, answer);
+    w->broken = w->seen.opened_ms && answer->status == 0;
+    if (!w->seen.opened_ms)
+        k8s_client_note(w->client, K8S_COUNT_WATCH, answer);
     else if (!brief)
         w->relisted = false;
-    if (w->opened_ms && (answer->status == 0 || answer->status == 200)) {
+    if (w->seen.opened_ms && (answer->status == 0 || answer->status == 200)) {
         if (brief)
             set_failing(w, answer->error ? answer->error : "the watch ends at once", true);
         rest(w, brief ? k8s_backoff_retry(k8s_random()) : 0);
@@ -524,7 +520,7 @@ static void on_noted(struct k8s_watch *w)
     char why[sizeof w->why];
 
     k8s_connection_close(w->connection);
-    if (w->asking && !w->opened_ms)
+    if (w->asking && !w->seen.opened_ms)
         k8s_gate_unused(k8s_client_gate(w->client));
     w->asking = false;
     (void)snprintf(why, sizeof why, "%s", w->note == NOTE_GARBAGE ? "the stream is not valid" : w->why);

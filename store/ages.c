@@ -31,6 +31,8 @@ struct ages {
     struct block **blocks;
     size_t n;
     size_t cap;
+    uint64_t added; /* the highest number that was ever there */
+    uint64_t gone;  /* the highest below it that is not there */
 };
 
 struct ages *ages_new(void)
@@ -87,6 +89,9 @@ bool ages_add(struct ages *a, uint64_t seq, int64_t changed_ms, bool protect)
     block->ages[block->n++] = (struct age){.seq = seq, .changed_s = changed_s, .protect = protect};
     if (changed_s < block->oldest_s)
         block->oldest_s = changed_s;
+    if (seq != a->added + 1)
+        a->gone = seq - 1;
+    a->added = seq;
     return true;
 }
 
@@ -164,6 +169,8 @@ void ages_remove(struct ages *a, uint64_t seq)
 
     if (!age)
         return;
+    if (seq > a->gone)
+        a->gone = seq;
     struct block *block = a->blocks[at];
     size_t i = (size_t)(age - block->ages);
     block->stale = true;
@@ -239,13 +246,19 @@ size_t ages_pick(const struct ages *a, int64_t before_ms, bool protected_last, s
     if (max > AGES_PICK_MAX)
         max = AGES_PICK_MAX;
     for (size_t i = 0; i < a->n && max > 0; i++)
-        if (a->blocks[i]->oldest_s < before_s && (n < max || a->blocks[i]->oldest_s <= heap[0].rank))
+        /* Of those that are as old as the worst so far, a later block has only later ones. */
+        if (a->blocks[i]->oldest_s < before_s && (n < max || a->blocks[i]->oldest_s < heap[0].rank))
             n = pick_block(a->blocks[i], before_s, protected_last, max, heap, n);
     for (size_t left = n; left > 0; left--) { /* the worst is on top, and last */
         ret[left - 1] = heap[0].seq;
         sift_down(heap, left - 1, heap[left - 1]);
     }
     return n;
+}
+
+uint64_t ages_gone(const struct ages *a, uint64_t last)
+{
+    return last > a->added ? last : a->gone;
 }
 
 int64_t ages_oldest_ms(struct ages *a)

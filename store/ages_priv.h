@@ -24,6 +24,10 @@ void ages_remove(struct ages *a, uint64_t seq);
 #define AGES_PICK_MAX 1000
 size_t ages_pick(const struct ages *a, int64_t before_ms, bool protected_last, size_t max, uint64_t *ret);
 
+/* The highest number from 1 to `last` that is not there; 0: all are. For a stretch that was added without its lower numbers
+ * those are missing too. */
+uint64_t ages_gone(const struct ages *a, uint64_t last);
+
 /* Before which time none was changed; INT64_MAX when there is none. */
 int64_t ages_oldest_ms(struct ages *a);
 

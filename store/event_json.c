@@ -281,6 +281,24 @@ void event_json_free(struct flux_event *e)
 
 /* --- writing --- */
 
+bool json_out_add(struct json_out *out, struct str s)
+{
+    if (out->cap - out->len < s.len) {
+        size_t cap = out->cap ? out->cap : 1024;
+        while (cap - out->len < s.len)
+            cap *= 2;
+        char *at = realloc(out->at, cap);
+        if (!at)
+            return false;
+        out->at = at;
+        out->cap = cap;
+    }
+    if (s.len)
+        memcpy(out->at + out->len, s.at, s.len);
+    out->len += s.len;
+    return true;
+}
+
 /* Sticky: after a failed growth nothing more is written, and one check at the end is enough. */
 struct writer {
     struct json_out *out;
@@ -289,24 +307,7 @@ struct writer {
 
 static void put(struct writer *w, struct str s)
 {
-    struct json_out *out = w->out;
-
-    if (w->failed || s.len == 0)
-        return;
-    if (out->cap - out->len < s.len) {
-        size_t cap = out->cap ? out->cap : 1024;
-        while (cap - out->len < s.len)
-            cap *= 2;
-        char *at = realloc(out->at, cap);
-        if (!at) {
-            w->failed = true;
-            return;
-        }
-        out->at = at;
-        out->cap = cap;
-    }
-    memcpy(out->at + out->len, s.at, s.len);
-    out->len += s.len;
+    w->failed = w->failed || !json_out_add(w->out, s);
 }
 
 /* A value without the white space between its tokens. */

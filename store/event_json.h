@@ -26,6 +26,8 @@ struct json_out {
     size_t cap;
 };
 bool event_record_to_json(const struct record *r, struct json_out *out);
+/* Appends text as it is. False when out of memory: then nothing was appended. */
+bool json_out_add(struct json_out *out, struct str s);
 void json_out_free(struct json_out *out);
 
 #endif

@@ -109,6 +109,8 @@ static bool read_param(struct filter *f, const struct filter_param *param, struc
         text_add(err, field == FILTER_PARAMS ? STR("unknown parameter \"") : STR("repeated parameter \""));
         text_add_clean(err, str_cut_utf8(param->name, 64));
         text_add(err, STR("\""));
+        for (int i = 0; field == FILTER_PARAMS && i < FILTER_PARAMS; i++)
+            text_addf(err, "%s %s", i == 0 ? ": known are" : ",", names[i]);
         return false;
     }
     f->given[field] = true;
@@ -183,6 +185,11 @@ bool filter_after(const struct filter *f, uint64_t *ret_after)
     if (f->given[FILTER_AFTER])
         *ret_after = f->after;
     return f->given[FILTER_AFTER];
+}
+
+bool filter_pages(const struct filter *f)
+{
+    return f->given[FILTER_LIMIT_PARAM] || f->given[FILTER_ORDER];
 }
 
 size_t filter_limit(const struct filter *f)

@@ -33,6 +33,8 @@ bool filter_passes(const struct filter *f, const struct record *r);
 
 /* For store_scan. False when `after` was not given. */
 bool filter_after(const struct filter *f, uint64_t *ret_after);
+/* Whether `limit` or `order` was given: they are for pages only. */
+bool filter_pages(const struct filter *f);
 size_t filter_limit(const struct filter *f);
 bool filter_descending(const struct filter *f);
 

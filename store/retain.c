@@ -67,6 +67,7 @@ void retain_init(struct store *s, const struct store_config *config)
     uint64_t spare = bytes / 4 < SPARE_BYTES ? bytes / 4 : SPARE_BYTES;
 
     s->retention_ms = config->retention_ms;
+    s->numbers.max_bytes = bytes;
     s->max_bytes = bytes - bytes / SPARE_PART - spare;
 }
 
@@ -115,6 +116,7 @@ static size_t pick(struct store *s, size_t most, uint64_t seqs[static AGES_PICK_
 {
     size_t n = 0;
 
+    s->going_cause = DELETED_AGE;
     if (s->aging) {
         n = ages_pick(s->ages, s->retain_now_ms - s->retention_ms, false, most, seqs);
         s->aging = n > 0;
@@ -124,6 +126,7 @@ static size_t pick(struct store *s, size_t most, uint64_t seqs[static AGES_PICK_
     if (n == 0 && over_size(s)) {
         uint64_t each = s->used_bytes / s->stats.records + 1;
         uint64_t rows = (s->used_bytes - s->max_bytes) / each + 1;
+        s->going_cause = DELETED_SIZE;
         n = ages_pick(s->ages, INT64_MAX, true, rows < most ? (size_t)rows : most, seqs);
     }
     return n;
@@ -144,18 +147,21 @@ static bool going_add(struct store *s, uint64_t key, uint64_t seq)
 }
 
 /* Notes what the index must forget of a record. One that cannot be read any more goes all the same. */
-static bool note_keys(struct store *s, uint64_t seq)
+static bool note_keys(struct store *s, uint64_t seq, struct going_record *going)
 {
     struct record_stored stored;
     uint64_t keys[KEYS_OF_RECORD_MAX];
 
+    *going = (struct going_record){.seq = seq};
     if (!store_read(s, seq, &stored))
         return true;
     size_t n =
         keys_of_record(s->seed, &stored.record, stored.body_first_digest, stored.body_last_digest, keys);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 1; i < n; i++)
         if (!going_add(s, keys[i], seq))
             return false;
+    going->object = keys[0];
+    going->cluster = key_siphash(s->seed, stored.record.cluster);
     return going_add(s, key_of_track(s->seed, &stored.record), seq);
 }
 
@@ -174,10 +180,10 @@ void retain_pick(struct store *s)
     for (size_t i = 0; i < n; i++) {
         if (store_find_update(s, seqs[i]))
             continue;
-        if (!note_keys(s, seqs[i]))
+        if (!note_keys(s, seqs[i], &s->going[s->n_going]))
             break;
         s->ops[s->n_written + s->n_going] = (struct commit_op){.kind = COMMIT_DELETE, .seq = seqs[i]};
-        s->going[s->n_going++] = seqs[i];
+        s->n_going++;
     }
     store_read_end(s);
     s->high_water[0] = htole64(s->last_seq + s->n_fresh);
@@ -188,10 +194,14 @@ void retain_publish(struct store *s)
 {
     for (size_t i = 0; i < s->n_going_keys; i++)
         index_remove(s->index, s->going_keys[i].key, s->going_keys[i].seq);
-    for (size_t i = 0; i < s->n_going; i++)
-        ages_remove(s->ages, s->going[i]);
+    for (size_t i = 0; i < s->n_going; i++) {
+        ages_remove(s->ages, s->going[i].seq);
+        if (s->going[i].object)
+            store_object_remove(s, s->going[i].object, s->going[i].cluster, s->going[i].seq);
+    }
     s->stats.records -= s->n_going;
     s->stats.expired += s->n_going;
+    s->numbers.deleted[s->going_cause] += s->n_going;
     s->n_going = 0;
     s->n_going_keys = 0;
 }

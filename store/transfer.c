@@ -31,95 +31,144 @@ static bool fail(char err[static STORE_ERROR], const char *format, ...)
 
 /* ---- export ---- */
 
-static void put_base64(FILE *line, struct str s)
+static bool put_base64(struct json_out *out, struct str s)
 {
+    char piece[1024]; /* a multiple of 4 */
+    size_t n = 0;
+
     for (size_t i = 0; i < s.len; i += 3) {
         uint32_t bits = 0;
         for (size_t j = 0; j < 3; j++)
             bits = bits << 8 | (i + j < s.len ? (unsigned char)s.at[i + j] : 0);
         for (size_t j = 0; j < 4; j++)
-            (void)putc(i + j <= s.len ? digits[bits >> (18 - 6 * j) & 63] : '=', line);
+            piece[n++] = (char)(i + j <= s.len ? digits[bits >> (18 - 6 * j) & 63] : '=');
+        if (n == sizeof piece) {
+            if (!json_out_add(out, (struct str){piece, n}))
+                return false;
+            n = 0;
+        }
     }
+    return json_out_add(out, (struct str){piece, n});
 }
 
-static void put_time(FILE *line, const char *name, struct record_time t)
+static void add_time(struct text *t, const char *name, struct record_time time)
 {
-    (void)fprintf(line, "\"%s\":[%lld,%lld,%d],", name, (long long)t.effective_ms, (long long)t.received_ms,
-                  t.by_arrival);
+    text_addf(t, "\"%s\":[%lld,%lld,%d],", name, (long long)time.effective_ms, (long long)time.received_ms,
+              time.by_arrival);
+}
+
+/* A line is written with room for its checksum, which is filled in here. `from`: where it begins. */
+static bool end_line(struct export_lines *x, struct json_out *out, size_t from)
+{
+    char head[CHECKSUM_HEAD + 1];
+    struct str rest = {out->at + from + CHECKSUM_HEAD, out->len - from - CHECKSUM_HEAD};
+
+    (void)snprintf(head, sizeof head, "{\"crc32c\":\"%08x\",", crc32c(0, rest));
+    memcpy(out->at + from, head, CHECKSUM_HEAD);
+    if (!json_out_add(out, STR("\n")))
+        return false;
+    x->checksum = crc32c(x->checksum, (struct str){out->at + from, out->len - from});
+    return true;
+}
+
+static bool put_record(const struct record *r, struct json_out *out)
+{
+    char buffer[CHECKSUM_HEAD + 256];
+    struct text t;
+
+    text_init(&t, buffer, sizeof buffer);
+    text_addf(&t, "%*s\"id\":\"%llu\",\"via\":\"%s\",\"count\":%u,", CHECKSUM_HEAD, "",
+              (unsigned long long)r->seq, r->via == VIA_STATUS ? "status" : "webhook", r->count);
+    add_time(&t, "first", r->first);
+    add_time(&t, "last", r->last);
+    text_add(&t, STR("\"cluster\":\""));
+    struct str last = str_eq(r->body_first, r->body_last) ? STR_NONE : r->body_last;
+    return json_out_add(out, text_str(&t)) && put_base64(out, r->cluster) &&
+           json_out_add(out, STR("\",\"body\":\"")) && put_base64(out, r->body_first) &&
+           json_out_add(out, STR("\",\"lastBody\":\"")) && put_base64(out, last) &&
+           json_out_add(out, STR("\"}"));
+}
+
+bool export_record(struct export_lines *x, const struct record *r, struct json_out *out)
+{
+    size_t from = out->len;
+
+    if (!put_record(r, out) || !end_line(x, out, from)) {
+        out->len = from;
+        return false;
+    }
+    x->records++;
+    return true;
+}
+
+bool export_trailer(struct export_lines *x, uint64_t last_id, struct json_out *out)
+{
+    char buffer[CHECKSUM_HEAD + 128];
+    size_t from = out->len;
+    struct text t;
+
+    text_init(&t, buffer, sizeof buffer);
+    text_addf(&t, "%*s\"records\":%llu,\"lastId\":\"%llu\",\"exportCrc32c\":\"%08x\"}", CHECKSUM_HEAD, "",
+              (unsigned long long)x->records, (unsigned long long)last_id, x->checksum);
+    if (json_out_add(out, text_str(&t)) && end_line(x, out, from))
+        return true;
+    out->len = from;
+    return false;
 }
 
 struct export
 {
+    struct export_lines lines;
+    struct json_out line;
     FILE *out;
-    uint32_t checksum;
-    uint64_t records;
     uint64_t damaged; /* the first; 0: none */
     bool failed;
 };
 
-/* Writes a line with its checksum; `rest` is what follows that. */
-static void put_line(struct export *x, struct str rest)
+static bool write_out(struct export *x)
 {
-    char head[CHECKSUM_HEAD + 1];
-
-    (void)snprintf(head, sizeof head, "{\"crc32c\":\"%08x\",", crc32c(0, rest));
-    x->checksum = crc32c(crc32c(crc32c(x->checksum, str_of(head)), rest), STR("\n"));
-    x->failed |=
-        fputs(head, x->out) < 0 || fwrite(rest.at, 1, rest.len, x->out) != rest.len || putc('\n', x->out) < 0;
+    x->failed = x->failed || fwrite(x->line.at, 1, x->line.len, x->out) != x->line.len;
+    x->line.len = 0;
+    return !x->failed;
 }
 
 static bool on_export(void *arg, const struct record *r)
 {
     struct export *x = arg;
-    char *at = NULL;
-    size_t len = 0;
-    FILE *line = record_bodies_intact(r) ? open_memstream(&at, &len) : NULL;
 
-    if (!line) {
+    if (!record_bodies_intact(r)) {
         x->damaged = r->seq;
         return false;
     }
-    (void)fprintf(line, "\"id\":\"%llu\",\"via\":\"%s\",\"count\":%u,", (unsigned long long)r->seq,
-                  r->via == VIA_STATUS ? "status" : "webhook", r->count);
-    put_time(line, "first", r->first);
-    put_time(line, "last", r->last);
-    (void)fputs("\"cluster\":\"", line);
-    put_base64(line, r->cluster);
-    (void)fputs("\",\"body\":\"", line);
-    put_base64(line, r->body_first);
-    (void)fputs("\",\"lastBody\":\"", line);
-    put_base64(line, str_eq(r->body_first, r->body_last) ? STR_NONE : r->body_last);
-    (void)fputs("\"}", line);
-    x->failed |= fclose(line) != 0;
-    if (!x->failed)
-        put_line(x, (struct str){at, len});
-    free(at);
-    x->records++;
-    return !x->failed;
+    x->failed = !export_record(&x->lines, r, &x->line);
+    return write_out(x);
+}
+
+static bool export_all(struct store *s, struct export *x, char err[static STORE_ERROR])
+{
+    struct store_stats stats;
+
+    for (uint64_t after = 0; (after = store_scan(s, after, false, 1000, on_export, x)) != 0;)
+        if (x->failed || x->damaged)
+            break;
+    store_get_stats(s, &stats);
+    if (x->damaged)
+        return fail(err, "record %llu is damaged", (unsigned long long)x->damaged);
+    if (!x->failed && x->lines.records != stats.records)
+        return fail(err, "%llu of %llu records could be read", (unsigned long long)x->lines.records,
+                    (unsigned long long)stats.records);
+    x->failed = x->failed || !export_trailer(&x->lines, stats.last_seq, &x->line);
+    return (write_out(x) && fflush(x->out) == 0) || fail(err, "the export cannot be written");
 }
 
 bool transfer_export(struct store *s, FILE *out, uint64_t *ret_records, char err[static STORE_ERROR])
 {
     struct export x = {.out = out};
-    char trailer[128];
-    struct store_stats stats;
+    bool done = export_all(s, &x, err);
 
-    for (uint64_t after = 0; (after = store_scan(s, after, false, 1000, on_export, &x)) != 0;)
-        if (x.failed || x.damaged)
-            break;
-    store_get_stats(s, &stats);
-    if (x.damaged)
-        return fail(err, "record %llu is damaged", (unsigned long long)x.damaged);
-    if (x.records != stats.records)
-        return fail(err, "%llu of %llu records could be read", (unsigned long long)x.records,
-                    (unsigned long long)stats.records);
-    (void)snprintf(trailer, sizeof trailer, "\"records\":%llu,\"lastId\":\"%llu\",\"exportCrc32c\":\"%08x\"}",
-                   (unsigned long long)x.records, (unsigned long long)stats.last_seq, x.checksum);
-    put_line(&x, str_of(trailer));
-    if (x.failed || fflush(out) != 0)
-        return fail(err, "the export cannot be written");
-    *ret_records = x.records;
-    return true;
+    json_out_free(&x.line);
+    *ret_records = x.lines.records;
+    return done;
 }
 
 /* ---- import ---- */

@@ -17,7 +17,18 @@
 
 #include <stdio.h>
 
+#include "store/event_json.h"
 #include "store/store.h"
+
+/* An export line by line, for who sends it elsewhere: zeroed, then export_record for each record (whose bodies are intact)
+ * by ascending id, then the trailer. They append one line to *out. last_id: the highest that was ever given. False when
+ * out of memory: then nothing was appended, and the call may be made again. */
+struct export_lines {
+    uint32_t checksum;
+    uint64_t records;
+};
+bool export_record(struct export_lines *x, const struct record *r, struct json_out *out);
+bool export_trailer(struct export_lines *x, uint64_t last_id, struct json_out *out);
 
 /* All three: false with one sentence in err. *ret_records is how many there are. */
 bool transfer_export(struct store *s, FILE *out, uint64_t *ret_records, char err[static STORE_ERROR]);

@@ -6,6 +6,8 @@ the connections that took are closed; after a restart that lists them; when all 
 5 ms each, over 16 connections.
 """
 
+import http.client
+import json
 import os
 import signal
 import sys
@@ -18,7 +20,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "integration"))
 
 from fes import PREFIX, V1, Fake, Server, wait_until  # noqa: E402  (needs the path above)
 
-RUNS, BURST, PATCH_MS = 10000, 1000, 5
+RUNS, BURST, PATCH_MS, WIRE = 10000, 1000, 5, 500
 RUN_BAR, BURST_BAR = 1024, 1.0
 WATCHES = 2  # of Runs and of CustomRuns
 LIBRARY = os.path.abspath("build/test/heap_said.so")
@@ -165,7 +167,34 @@ def burst(directory):
     cluster.stop()
 
 
+def percentiles(samples):
+    samples.sort()
+    return f"p50 {samples[len(samples) // 2]:.2f} ms, p99 {samples[len(samples) * 99 // 100]:.2f} ms"
+
+
+def wire(directory):
+    cluster = Cluster(directory)
+    names = [f"deploy-{n:05}-wait" for n in range(WIRE)]
+    cluster.create(names, lambda name: name[7:12] * 8)
+    cluster.await_all(WIRE, "Waiting")
+    cluster.await_idle()
+    cluster.fake.clear_log()
+    sent, answered = {}, []
+    connection = http.client.HTTPConnection("127.0.0.1", cluster.server.port)
+    for name in names:
+        body = json.dumps({"metadata": {"revision": name[7:12] * 8}, "reason": "ReconciliationSucceeded"})
+        sent[name] = time.time() * 1000
+        connection.request("POST", "/events", body)
+        assert connection.getresponse().read()
+        answered.append(time.time() * 1000 - sent[name])
+        wait_until(lambda name=name: cluster.fake.writes("customruns", name)[-1].succeeded == "True", what=name)
+    patches = {request["target"].split("/")[-2]: request["ms"] for request in cluster.fake.log(method="PATCH")}
+    print(f"event to PATCH on the wire, {WIRE} Runs in turn: {percentiles([patches[name] - sent[name] for name in names])} "
+          f"(bars 1 ms, 5 ms); the event's own 200: {percentiles(answered)}", flush=True)
+    cluster.stop()
+
+
 if __name__ == "__main__":
-    for part in burst, waiting:
+    for part in wire, burst, waiting:
         with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR", "build"), prefix="runs-bench-") as folder:
             part(folder)

@@ -87,7 +87,7 @@ def test_the_log_says_why_and_the_answer_does_not(make_server, secret, headers, 
     answer = server.post(EVENT, headers)
     assert answer.status == 401 and answer.json() == {"error": "unauthorized"}
     line = next(entry for entry in server.logs() if entry.get("msg") == "request denied")
-    assert cause in line["cause"] and line["path"] == "/events" and line["level"] == "warn"
+    assert cause in line["error"] and line["path"] == "/events" and line["level"] == "warn"
 
 
 @pytest.mark.parametrize("stored,used", [

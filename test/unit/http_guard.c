@@ -400,6 +400,7 @@ static void test_connection_limit(void)
     struct client c[5], late;
 
     limits.connections = 3;
+    limits.grace_ms = WAIT_MS;
     start(&rig, &limits);
     for (int i = 0; i < 5; i++) {
         client_open(&c[i], &rig);
@@ -433,6 +434,87 @@ static void test_connection_limit(void)
     client_close(&late);
     client_close(&c[0]);
     client_close(&c[1]);
+    rig_stop(&rig);
+}
+
+static uint64_t held;
+
+static void on_hold(void *arg, struct http_request *r)
+{
+    (void)arg;
+    held = http_request_id(r);
+}
+
+/* At the limit, of those that send nothing, or never all of a head, the oldest end; who sends a head is served, and
+ * what is being served goes on. */
+static void test_oldest_heads_make_room(void)
+{
+    struct guard_limits limits = small();
+    struct rig rig;
+    struct client slow[8], kept, late;
+    int n_closed = 0;
+
+    limits.connections = 6;
+    limits.grace_ms = 20;
+    limits.head_ms = limits.linger_ms = 10 * WAIT_MS;
+    start(&rig, &limits);
+    CHECK(http_route(rig.server, "GET", "/hold", on_hold, NULL));
+    client_open(&kept, &rig);
+    client_text(&kept, "GET /hold HTTP/1.1\r\n" H "\r\n");
+    RIG_UNTIL(&rig, held != 0);
+    client_open(&slow[0], &rig);
+    client_text(&slow[0], "BREW / HTTP/1.1\r\n");
+    CHECK_INT(client_answer(&slow[0], NULL), 405);
+    for (int i = 1; i < 8; i++) {
+        client_open(&slow[i], &rig);
+        client_text(&slow[i], i % 2 ? "" : "GET /ok HT");
+    }
+    client_open(&late, &rig);
+    client_text(&late, "GET /ok HTTP/1.1\r\n" H "\r\n");
+    CHECK_INT(client_answer(&late, NULL), 200);
+    CHECK(rig.reports >= 2 && rig.reports <= 3); /* a refusal, the limit, the first that ends */
+    for (int i = 0; i < 8; i++) {
+        client_poll(&slow[i]);
+        CHECK(i == 0 || slow[i].closed <= slow[i - 1].closed); /* the oldest first */
+        n_closed += slow[i].closed;
+    }
+    CHECK(n_closed >= 4 && n_closed <= 5);
+    http_reply(rig.server, held, &(struct http_reply){.status = 200, .body = STR("{}")});
+    CHECK_INT(client_answer(&kept, NULL), 200);
+    for (int i = 0; i < 8; i++)
+        client_close(&slow[i]);
+    client_close(&kept);
+    client_close(&late);
+    rig_stop(&rig);
+}
+
+/* Heads that never end fill their share of the memory and no more, and the oldest go. */
+static void test_head_total(void)
+{
+    struct guard_limits limits = small();
+    struct rig rig;
+    struct client c[4];
+
+    limits.heads = 3000;
+    start(&rig, &limits);
+    for (int i = 0; i < 4; i++) {
+        char line[1000];
+        memset(line, 'x', sizeof line);
+        client_open(&c[i], &rig);
+        client_text(&c[i], "GET /ok HTTP/1.1\r\n" H "A:");
+        client_send(&c[i], (struct str){line, sizeof line});
+        RIG_UNTIL(&rig, http_server_connections(rig.server) == (i < 2 ? i + 1u : 2));
+    }
+    client_wait_closed(&c[0]);
+    client_wait_closed(&c[1]);
+    CHECK_TEXT(rig.last_report, "no room for all connections, closing the oldest");
+    CHECK_INT(rig.reports, 1);
+    for (int i = 2; i < 4; i++) {
+        client_text(&c[i], "\r\n\r\n");
+        CHECK_INT(client_answer(&c[i], NULL), 200);
+    }
+    for (int i = 0; i < 4; i++)
+        client_close(&c[i]);
     rig_stop(&rig);
 }
 
@@ -562,6 +644,8 @@ int main(void)
                                        TEST(test_body_total),
                                        TEST(test_idle_limit),
                                        TEST(test_connection_limit),
+                                       TEST(test_oldest_heads_make_room),
+                                       TEST(test_head_total),
                                        TEST(test_flood_is_bounded),
                                        TEST(test_mutated_requests),
                                        {0}});

@@ -92,7 +92,7 @@ static void test_routes(void)
         {"GET /echo/7/8", 404, "nothing at this path"},
         {"GET /ech%6F", 404, "nothing at this path"},
         {"GET /Echo", 404, "nothing at this path"},
-        {"GET /", 404, "nothing at this path"},
+        {"GET /", 404, "nothing at this path: served are /echo, /echo/{id}, /both, /post, /hold\"}"},
         {"GET /post", 405, "\r\nAllow: POST\r\n"},
         {"POST /echo", 405, "\r\nAllow: GET, HEAD\r\n"},
         {"DELETE /both", 405, "\r\nAllow: POST, GET, HEAD\r\n"},
@@ -168,6 +168,9 @@ static void test_connection_header(void)
     } rows[] = {
         {"GET /echo HTTP/1.1\r\n" H "\r\n", false},
         {"GET /echo HTTP/1.1\r\n" H "Connection: close\r\n\r\n", true},
+        {"GET /echo HTTP/1.1\r\n" H "connection: a , CLOSE\r\n\r\n", true},
+        {"GET /echo HTTP/1.1\r\n" H "Connection: keep-alive\r\nConnection: close,b\r\n\r\n", true},
+        {"GET /echo HTTP/1.1\r\n" H "Connection: closed, x-close\r\nClose: close\r\n\r\n", false},
         {"GET /echo HTTP/1.0\r\n\r\n", true},
         {"GET /echo HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", false},
     };
@@ -404,6 +407,28 @@ static void test_listen_addresses(void)
     event_base_free(base);
 }
 
+/* A crowd that knocks does not keep the loop from everything else: some are accepted, then others have their turn. */
+static void test_a_crowd_is_let_in_by_and_by(void)
+{
+    struct app app;
+    struct client c[100];
+    size_t before = 0;
+
+    start(&app, NULL);
+    for (int i = 0; i < 100; i++)
+        client_open(&c[i], &app.rig);
+    for (int turn = 0; turn < 100 && before < 100; turn++) {
+        event_base_loop(app.rig.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+        size_t n = http_server_connections(app.rig.server);
+        CHECK(n - before <= 32);
+        before = n;
+    }
+    CHECK_INT(before, 100);
+    for (int i = 0; i < 100; i++)
+        client_close(&c[i]);
+    rig_stop(&app.rig);
+}
+
 /* Out of descriptors: no busy loop, one report a second, and it recovers. */
 static void test_out_of_descriptors(void)
 {
@@ -509,6 +534,7 @@ int main(void)
                                        TEST(test_stop_accepting),
                                        TEST(test_listen_addresses),
                                        TEST(test_out_of_descriptors),
+                                       TEST(test_a_crowd_is_let_in_by_and_by),
                                        TEST(test_health),
                                        TEST(test_pending_table),
                                        {0}});

@@ -68,7 +68,7 @@ static void rig_tls(struct rig *rig, struct http_config *config)
 {
     static const char *const names[] = {"cert", "key", "ca"};
 
-    strcpy(rig->folder, "/tmp/http-tls-XXXXXX");
+    snprintf(rig->folder, sizeof rig->folder, "/tmp/http-tls-XXXXXX");
     if (!mkdtemp(rig->folder))
         HARNESS_FAIL("mkdtemp: %s", strerror(errno));
     if (!rig_ca.key)
@@ -179,12 +179,17 @@ static ssize_t client_result(struct client *c, int n)
     return n > 0 ? n : 0;
 }
 
-static ssize_t client_recv(struct client *c, void *buffer, size_t size)
+static void client_send_now(struct client *c)
 {
     ERR_clear_error();
     if (c->later.len > 0 && SSL_write(c->ssl, c->later.at, (int)c->later.len) > 0)
         c->later.len = 0;
     ERR_clear_error();
+}
+
+static ssize_t client_recv(struct client *c, void *buffer, size_t size)
+{
+    client_send_now(c);
     return client_result(c, SSL_read(c->ssl, buffer, (int)size));
 }
 
@@ -200,7 +205,11 @@ static bool client_sends_later(struct client *c, struct str bytes, int64_t since
 
 __attribute__((unused)) static ssize_t client_try_send(struct client *c, const void *bytes, size_t len)
 {
-    ERR_clear_error();
+    client_send_now(c);
+    if (c->later.len > 0) {
+        errno = EAGAIN;
+        return -1;
+    }
     return client_result(c, SSL_write(c->ssl, bytes, (int)len));
 }
 #else

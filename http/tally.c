@@ -1,0 +1,169 @@
+/* Answers and refusals, counted (see tally_priv.h).
+ *
+ * The cause in a log line is the label of the metric, so that one leads to the other. The sentence beside it is the one
+ * that the client got, but for a denied request, whose client is told nothing.
+ */
+#include "http/tally_priv.h"
+
+#include "http/reply_priv.h"
+#include "http/server.h"
+
+static const struct {
+    const char *label;
+    int status;
+} causes[N_CAUSES] = {
+#define X(id, label, status) {label, status},
+    HTTP_CAUSES(X)
+#undef X
+};
+
+static const char *const cause_labels[] = {
+#define X(id, label, status) label,
+    HTTP_CAUSES(X)
+#undef X
+        NULL,
+};
+
+static const int codes[] = {
+#define X(status, reason) status,
+    REPLY_STATUSES(X)
+#undef X
+};
+#define N_CODES (sizeof codes / sizeof codes[0])
+_Static_assert(N_CODES < TALLY_CODES, "room for all codes and for others");
+
+static const char *const code_labels[] = {
+#define X(status, reason) #status,
+    REPLY_STATUSES(X)
+#undef X
+        "other",
+    NULL,
+};
+
+static const char *const pause_labels[] = {
+    [PAUSE_CONNECTIONS] = "connections", [PAUSE_ERROR] = "error", [N_PAUSES] = NULL};
+
+#define AT(field) offsetof(struct http_numbers, field)
+const struct metric tally_metrics[] = {
+    {.name = "flux_event_store_http_requests_total",
+     .offset = AT(requests),
+     .help = "Requests answered, by status.",
+     .labels = {{"code", code_labels, 0}}},
+    {.name = "flux_event_store_http_rejected_total",
+     .offset = AT(rejected),
+     .help = "Requests refused, by cause.",
+     .labels = {{"cause", cause_labels, 0}}},
+    {.name = "flux_event_store_http_accept_paused_total",
+     .offset = AT(paused),
+     .help = "Times that accepting connections was paused: at the connection limit, or after an error.",
+     .labels = {{"cause", pause_labels, 0}}},
+    {.name = "flux_event_store_http_connections_shed_total",
+     .offset = AT(shed),
+     .help = "Connections without a whole request that were closed to make room, idle ones not counted."},
+    {.name = "flux_event_store_http_connections",
+     .type = METRIC_GAUGE,
+     .offset = AT(connections),
+     .help = "Open HTTP connections, idle ones included."},
+    {.name = "flux_event_store_http_pending_requests",
+     .type = METRIC_GAUGE,
+     .offset = AT(pending),
+     .help = "Requests whose answer is not yet written out."},
+    {.name = "flux_event_store_http_body_bytes",
+     .type = METRIC_GAUGE,
+     .offset = AT(body_bytes),
+     .help = "Bytes of bodies being received, or waiting to be stored."},
+    {.name = "flux_event_store_http_answer_bytes",
+     .type = METRIC_GAUGE,
+     .offset = AT(answer_bytes),
+     .help = "Bytes of answers that their clients have not read yet."},
+    {.name = "flux_event_store_log_lines_dropped_total",
+     .offset = AT(lines_dropped),
+     .help = "Log lines about refused requests that were left out: one a second for each cause is written."},
+    {.name = NULL},
+};
+
+int cause_status(enum http_cause cause)
+{
+    return causes[cause].status;
+}
+
+enum http_cause cause_of_head(int status)
+{
+    for (int cause = CAUSE_BAD_HEAD; cause <= CAUSE_VERSION; cause++)
+        if (causes[cause].status == status)
+            return (enum http_cause)cause;
+    return CAUSE_OTHER;
+}
+
+enum http_cause cause_of_status(int status)
+{
+    switch (status) {
+    case 400: return CAUSE_BAD_REQUEST;
+    case 404: return CAUSE_NOT_FOUND;
+    case 405: return CAUSE_METHOD;
+    case 406: return CAUSE_NOT_ACCEPTABLE;
+    case 410: return CAUSE_GONE;
+    case 503: return CAUSE_OVERLOAD;
+    default: return CAUSE_OTHER;
+    }
+}
+
+enum http_cause cause_of_answer(enum auth_answer answer)
+{
+    switch (answer) {
+    case AUTH_GRANTED:
+    case AUTH_MISSING: return CAUSE_NO_CREDENTIALS;
+    case AUTH_MALFORMED_SIGNATURE: return CAUSE_BAD_SIGNATURE;
+    case AUTH_WRONG_SIGNATURE: return CAUSE_WRONG_SIGNATURE;
+    case AUTH_WRONG_TOKEN: return CAUSE_WRONG_TOKEN;
+    }
+    return CAUSE_OTHER;
+}
+
+void tally_answered(struct tally *t, int status)
+{
+    size_t i = 0;
+
+    while (i < N_CODES && codes[i] != status)
+        i++;
+    t->numbers.requests[i]++;
+}
+
+static bool may_report(struct tally_line *line, int64_t now_ms)
+{
+    line->since++;
+    if (line->reported_ms && now_ms + 1 - line->reported_ms < TALLY_REPORT_MS)
+        return false;
+    line->reported_ms = now_ms + 1;
+    return true;
+}
+
+void tally_refused(struct tally *t, enum http_cause cause, int status, const char *path, struct str why,
+                   int64_t now_ms)
+{
+    struct tally_line *line = &t->causes[cause];
+    enum report_level level = status == 401 || status >= 500 ? REPORT_WARN : REPORT_INFO;
+
+    t->numbers.rejected[cause]++;
+    if (!may_report(line, now_ms)) {
+        t->numbers.lines_dropped++;
+        return;
+    }
+    /* A field without a name ends the list. */
+    REPORT(t->reporter, level, status == 401 ? "request denied" : "request refused",
+           FIELD_INT("status", status), FIELD_TEXT("cause", causes[cause].label), FIELD_STR("error", why),
+           FIELD_INT("requests", line->since), FIELD_TEXT(path ? "path" : NULL, path));
+    line->since = 0;
+}
+
+bool tally_paused(struct tally *t, enum http_pause pause, int64_t now_ms)
+{
+    t->numbers.paused[pause]++;
+    return may_report(&t->pauses[pause], now_ms);
+}
+
+bool tally_shed(struct tally *t, int64_t now_ms)
+{
+    t->numbers.shed++;
+    return may_report(&t->shed, now_ms);
+}

@@ -1,0 +1,100 @@
+/* What the server counts: answers by status, refusals by cause; and how often it says so in the log.
+ *
+ * A refused request is counted always, and reported at most once a second for each cause, with how many there were
+ * since: a sender that is refused a thousand times a second does not fill the log.
+ */
+#ifndef FES_HTTP_TALLY_PRIV_H
+#define FES_HTTP_TALLY_PRIV_H
+
+#include "http/auth.h"
+#include "store/metric.h"
+#include "store/report.h"
+
+#define TALLY_REPORT_MS 1000 /* between two reports of one cause */
+
+/* Why a request is refused: name, label of the metric, status. The first ten are the guard's, before routing. */
+#define HTTP_CAUSES(X)                              \
+    X(BAD_HEAD, "malformed_head", 400)              \
+    X(METHOD, "method", 405)                        \
+    X(NO_LENGTH, "length_required", 411)            \
+    X(BODY_SIZE, "body_too_large", 413)             \
+    X(EXPECTATION, "expectation", 417)              \
+    X(HEAD_SIZE, "head_too_large", 431)             \
+    X(VERSION, "http_version", 505)                 \
+    X(HEAD_TIME, "head_timeout", 408)               \
+    X(BODY_TIME, "body_timeout", 408)               \
+    X(BODIES, "bodies_full", 503)                   \
+    X(NO_CREDENTIALS, "no_credentials", 401)        \
+    X(BAD_SIGNATURE, "malformed_signature", 401)    \
+    X(WRONG_SIGNATURE, "wrong_signature", 401)      \
+    X(WRONG_TOKEN, "wrong_token", 401)              \
+    X(NOT_FOUND, "not_found", 404)                  \
+    X(BAD_REQUEST, "bad_request", 400)              \
+    X(BAD_EVENT, "bad_event", 400)                  \
+    X(NOT_ACCEPTABLE, "not_acceptable", 406)        \
+    X(GONE, "gone", 410)                            \
+    X(STARTING, "starting", 503)                    \
+    X(QUEUE_FULL, "queue_full", 503)                \
+    X(DISK_FULL, "disk_full", 503)                  \
+    X(STORE_FAILED, "store_failed", 503)            \
+    X(OVERLOAD, "overload", 503) /* or no memory */ \
+    X(OTHER, "other", 500)
+enum http_cause {
+#define X(id, label, status) CAUSE_##id,
+    HTTP_CAUSES(X)
+#undef X
+        N_CAUSES
+};
+int cause_status(enum http_cause cause);
+/* Of a head or body that the guard refused with this status. */
+enum http_cause cause_of_head(int status);
+/* Of a refusal whose handler names a status only. */
+enum http_cause cause_of_status(int status);
+
+/* Of a request that is denied. */
+enum http_cause cause_of_answer(enum auth_answer answer);
+
+/* Why no connection is accepted for a while. */
+enum http_pause { PAUSE_CONNECTIONS, PAUSE_ERROR, N_PAUSES };
+
+#define TALLY_CODES 24 /* at least those of REPLY_STATUSES, and "other" */
+struct http_numbers {
+    uint64_t requests[TALLY_CODES];
+    uint64_t rejected[N_CAUSES];
+    uint64_t paused[N_PAUSES];
+    uint64_t shed;
+    uint64_t lines_dropped;
+    uint64_t connections;
+    uint64_t pending;
+    uint64_t body_bytes;
+    uint64_t answer_bytes;
+};
+
+struct tally_line {
+    int64_t reported_ms; /* 0: never */
+    uint64_t since;      /* how many, since then */
+};
+
+struct tally {
+    const struct reporter *reporter;
+    struct tally_line causes[N_CAUSES];
+    struct tally_line pauses[N_PAUSES];
+    struct tally_line shed;
+    struct http_numbers numbers;
+};
+
+/* Of struct http_numbers. */
+extern const struct metric tally_metrics[];
+
+/* now_ms: on a clock that only goes forward. */
+
+void tally_answered(struct tally *t, int status);
+/* path: of the route; NULL when there is none. why: one sentence, never a secret. */
+void tally_refused(struct tally *t, enum http_cause cause, int status, const char *path, struct str why,
+                   int64_t now_ms);
+/* True when it is to be reported. */
+bool tally_paused(struct tally *t, enum http_pause pause, int64_t now_ms);
+/* The same for a connection that ends for want of room. */
+bool tally_shed(struct tally *t, int64_t now_ms);
+
+#endif

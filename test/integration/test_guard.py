@@ -1,0 +1,204 @@
+"""Connections that mean harm: too many of them, slow ones, storms, floods of headers, through the real binary.
+
+docs/http-limits.md says what is refused and how; test/unit/http_guard.c has every malformed head, and
+test/differential those that nobody thought of.
+"""
+
+import os
+import resource
+import select
+import socket
+import time
+
+import pytest
+
+import fes
+from fes import wait_until
+
+EVENT = b'{"reason":"x"}'
+
+
+def post_bytes(size=len(EVENT)):
+    return b"POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size
+
+
+def cpu_seconds(server):
+    """Processor time of all threads, in nanoseconds' grain."""
+    total, tasks = 0, f"/proc/{server.process.child.pid}/task"
+    for task in os.listdir(tasks):
+        with open(f"{tasks}/{task}/schedstat", encoding="ascii") as file:
+            total += int(file.read().split()[0])
+    return total / 1e9
+
+
+def descriptors(server):
+    return len(os.listdir(f"/proc/{server.process.child.pid}/fd"))
+
+
+def answer_of(client):
+    """All that comes until the server closes."""
+    data = b""
+    while True:
+        try:
+            part = client.recv(65536)
+        except ConnectionResetError:
+            return data
+        if not part:
+            return data
+        data += part
+
+
+def crowd(server, n, say=b""):
+    """n connections that send this and no more. Not blocking: those beyond the backlog go on connecting."""
+    clients = []
+    for _ in range(n):
+        client = socket.socket()
+        client.setblocking(False)
+        client.connect_ex(("127.0.0.1", server.port))
+        clients.append(client)
+    if say:
+        for client in clients:
+            try:
+                client.send(say)
+            except OSError:
+                pass
+    return clients
+
+
+def seconds_of(server, seconds, act=lambda: None):
+    """What the server uses of one processor in that time."""
+    start, cpu = time.monotonic(), cpu_seconds(server)
+    while time.monotonic() - start < seconds:
+        act()
+        select.select([], [], [], 0.02)
+    return (cpu_seconds(server) - cpu) / (time.monotonic() - start)
+
+
+def answers_within(server, seconds):
+    start = time.monotonic()
+    assert server.get("/healthz", timeout=fes.DEADLINE).status == 200
+    assert time.monotonic() - start < seconds, f"an answer after {time.monotonic() - start:.2f} s"
+
+
+def limited(monkeypatch, tmp_path, n):
+    """From now on the server starts with so many descriptors, which it cannot raise."""
+    program = tmp_path / "limited"
+    program.write_text(f'#!/bin/sh\nulimit -n {n}\nexec "{fes.SERVER_BINARY}" "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(fes, "SERVER_BINARY", str(program))
+
+
+@pytest.mark.parametrize("say", [b"", b"POST /events HTTP/1.1\r\nHost: x\r\nA: ", b"BREW / HTTP/1.1\r\n\r\n"])
+def test_two_thousand_connections_with_256_descriptors(make_server, monkeypatch, tmp_path, say):
+    """Silent, slow or refused: whoever sends a request is served all the while, since the others end for it."""
+    limited(monkeypatch, tmp_path, 256)
+    server = make_server()
+    clients = crowd(server, 2000, say)
+    try:
+        start = time.monotonic()
+        assert server.post(EVENT).status == 200
+        assert time.monotonic() - start < 8, "the others' deadlines were what made room"
+        used = seconds_of(server, 2)
+        assert used < 0.2, f"{used:.0%} of a processor"
+        assert descriptors(server) < 200
+    finally:
+        for client in clients:
+            client.close()
+    answers_within(server, 1)
+    lines = [line for line in server.logs() if "connection" in str(line.get("msg"))]
+    assert 1 <= len(lines) <= time.monotonic() - start + 2, lines
+
+
+def test_out_of_descriptors(make_server):
+    """The limit is met unforeseen: no busy loop, a line a second, and all is well again within a second."""
+    server = make_server()
+    pid = server.process.child.pid
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (descriptors(server) + 50, before[1]))
+    start = time.monotonic()
+    clients = crowd(server, 2000)
+    try:
+        used = seconds_of(server, 2)
+        assert used < 0.2, f"{used:.0%} of a processor"
+    finally:
+        for client in clients:
+            client.close()
+    answers_within(server, 1)
+    lines = [line for line in server.logs() if line.get("msg") == "cannot accept connections"]
+    assert 1 <= len(lines) <= time.monotonic() - start + 2, lines
+
+
+def test_a_storm_of_connections_leaves_nothing(make_server):
+    """Connecting and leaving without a word, by FIN and by reset, while events are posted. The bench has the rates."""
+    server = make_server()
+    assert server.post(EVENT).status == 200
+    before, end, n = descriptors(server), time.monotonic() + 1.5, 0
+    while time.monotonic() < end:
+        for client in crowd(server, 50):
+            if n % 2:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            client.close()
+            n += 1
+        assert server.post(EVENT).status == 200
+    wait_until(lambda: descriptors(server) <= before, what="as many descriptors as before")
+
+
+def test_a_flood_of_headers_costs_nothing(make_server):
+    """Ten thousand header lines, and one of 1 MiB: refused when the limit is met, below 1 ms of processor time."""
+    server = make_server()
+    floods = [b"A: b\r\n" * 10000, b"A: " + b"b" * (1 << 20), b"A" * (1 << 20)]
+    for flood in floods:
+        used = []
+        for _ in range(5):
+            with server.socket() as client:
+                cpu = cpu_seconds(server)
+                client.sendall(b"GET /events HTTP/1.1\r\nHost: x\r\n" + flood[:16384])
+                assert client.recv(4096).startswith(b"HTTP/1.1 431 ")
+                used.append(cpu_seconds(server) - cpu)
+                try:
+                    client.sendall(flood[16384:])  # read and dropped, so that the answer is not lost
+                except OSError:
+                    pass
+                assert answer_of(client) in (b"", b'{"error":"the request line and headers are larger than 16 KiB"}\n')
+        assert sorted(used)[2] < 0.001, used
+
+
+def trickle(clients, byte, closed):
+    """Sends a byte on each connection; notes the answer and the time where the server has ended it."""
+    for name, (client, start) in clients.items():
+        if name in closed:
+            continue
+        readable, _, _ = select.select([client], [], [], 0)
+        if readable:
+            closed[name] = (time.monotonic() - start, answer_of(client))
+            continue
+        try:
+            client.send(byte)
+        except OSError:
+            pass
+
+
+@pytest.mark.slow
+def test_heads_and_bodies_have_deadlines(make_server):
+    """10 s for a head and 30 s for a body, whether a byte comes now and then or not; events are stored meanwhile."""
+    server = make_server()
+    clients, closed = {}, {}
+    for i in range(50):
+        for name, say in (("silent", b""), ("head", b"GET /events HTTP/1.1\r\nA: "), ("body", post_bytes(100000))):
+            client = server.socket()
+            client.sendall(say)
+            clients[name, i] = client, time.monotonic()
+
+    def all_closed():
+        trickle({key: value for key, value in clients.items() if key[0] != "silent" or key in closed}, b"x", closed)
+        trickle({key: value for key, value in clients.items() if key[0] == "silent"}, b"", closed)
+        assert server.post(EVENT).status == 200
+        select.select([], [], [], 0.2)
+        return len(closed) == len(clients)
+    wait_until(all_closed, deadline=45, what="the server ends all of them")
+    for (name, _), (seconds, answer) in closed.items():
+        low, high = (29.5, 36) if name == "body" else (9.5, 16)
+        assert low < seconds < high, f"{name} ended after {seconds:.1f} s"
+        assert answer.startswith(b"HTTP/1.1 408 ") if name != "silent" else answer == b"", (name, answer)
+    for client, _ in clients.values():
+        client.close()
