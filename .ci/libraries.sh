@@ -49,12 +49,12 @@ at_least() {
 }
 
 # libevent 2.1.13 (July 2026) closes the holes of evhttp, evbuffer and evdns that are CVE-2026-63379 to -63388; Debian 12 has
-# the mends in 2.1.12-stable-8+deb12u1. LIBEVENT_MENDED vouches for the version of another distribution.
+# the mends in 2.1.12-stable-8+deb12u1. The alphas of 2.2 are older than they are. LIBEVENT_MENDED vouches for another version.
 check_libevent() {
   local version=$1 package=$2
-  at_least "${version%-*}" 2.1.13 && return
+  [[ $version == *-stable ]] && at_least "${version%-stable}" 2.1.13 && return
   [[ $package == 2.1.12-stable-8+deb12u* ]] && at_least "$package" 2.1.12-stable-8+deb12u1 && return
-  [ -n "${LIBEVENT_MENDED:-}" ] && [ "$package" = "$LIBEVENT_MENDED" ] && return
+  [ -n "${LIBEVENT_MENDED:-}" ] && [[ " $version $package " == *" $LIBEVENT_MENDED "* ]] && return
   echo "libevent $version ($package) has known holes: 2.1.13, or Debian's 2.1.12-stable-8+deb12u1, is needed" >&2
   return 1
 }

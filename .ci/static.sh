@@ -22,6 +22,11 @@ deps() {
     dpkg --add-architecture "$arch"
     compiler=gcc-${triplet//_/-}
   fi
+  # A system as debootstrap leaves it does not know where Debian puts its mends, and a libevent without them is refused.
+  if ! grep -rqs -e -security /etc/apt/sources.list /etc/apt/sources.list.d; then
+    . /etc/os-release
+    echo "deb http://deb.debian.org/debian-security $VERSION_CODENAME-security main" >/etc/apt/sources.list.d/security.list
+  fi
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -q
   apt-get install -y -q --no-install-recommends make pkg-config "$compiler" libc6-dev:"$arch" libevent-dev:"$arch" \

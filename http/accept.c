@@ -3,6 +3,9 @@
  * Accepting stops while there are too many connections and none may end for another, and for a moment when the process
  * is out of descriptors: a listener whose accept() fails would otherwise wake the loop without end. It stops too while there is no memory for
  * the next connection: evhttp would serve that one without its guard, and without TLS.
+ *
+ * And it stops after each batch, until everything else that is due has had its turn. libevent accepts until no client
+ * is left, and while clients come as fast as that takes, it would do nothing else until the connection limit is met.
  */
 #include "http/accept_priv.h"
 
@@ -15,6 +18,7 @@
 #include <unistd.h>
 
 #define HTTP_ACCEPT_PAUSE_MS 100
+#define HTTP_ACCEPT_BATCH    32 /* a millisecond or two */
 #define HTTP_FAR_SECONDS     (1L << 28)
 
 struct listener {
@@ -26,7 +30,9 @@ struct acceptor {
     struct acceptor_config config;
     struct event *pause; /* ends the time after a failed accept() in which another limit holds, */
     bool is_crowded;
-    bool is_paused; /* or nothing is accepted at all */
+    bool is_paused;     /* or nothing is accepted at all */
+    struct event *turn; /* active after an accept(): runs when what was due before has had its turn */
+    int in_turn;        /* connections accepted since it ran */
     bool is_stopped;
     bool is_on;
     struct listener listeners[FLAG_LIST_MAX];
@@ -45,7 +51,8 @@ static void set_pause(struct acceptor *a, int64_t ms)
 
 void acceptor_update(struct acceptor *a)
 {
-    bool on = !a->is_stopped && !a->is_paused && !guard_is_full(a->config.guards);
+    bool on =
+        !a->is_stopped && !a->is_paused && a->in_turn < HTTP_ACCEPT_BATCH && !guard_is_full(a->config.guards);
 
     if (on && !guard_prepare(a->config.guards)) {
         a->is_paused = true;
@@ -76,6 +83,25 @@ static void on_pause_over(evutil_socket_t fd, short what, void *arg)
     guard_set_crowded(a->config.guards, false);
     set_pause(a, 0);
     acceptor_update(a);
+}
+
+static void on_turn(evutil_socket_t fd, short what, void *arg)
+{
+    struct acceptor *a = arg;
+
+    (void)fd;
+    (void)what;
+    a->in_turn = 0;
+    if (!a->is_on)
+        acceptor_update(a);
+}
+
+void acceptor_count(struct acceptor *a)
+{
+    if (a->in_turn++ == 0)
+        event_active(a->turn, EV_READ, 0);
+    if (a->in_turn == HTTP_ACCEPT_BATCH)
+        acceptor_update(a);
 }
 
 struct acceptor_search {
@@ -155,8 +181,9 @@ struct acceptor *acceptor_new(const struct acceptor_config *config)
     a->config = *config;
     a->is_on = true;
     a->pause = event_new(config->base, -1, 0, on_pause_over, a);
-    if (!a->pause) {
-        free(a);
+    a->turn = event_new(config->base, -1, 0, on_turn, a);
+    if (!a->pause || !a->turn) {
+        acceptor_free(a);
         return NULL;
     }
     set_pause(a, 0);
@@ -189,6 +216,9 @@ void acceptor_free(struct acceptor *a)
 {
     if (!a)
         return;
-    event_free(a->pause);
+    if (a->pause)
+        event_free(a->pause);
+    if (a->turn)
+        event_free(a->turn);
     free(a);
 }

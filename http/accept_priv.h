@@ -22,6 +22,8 @@ bool acceptor_listen(struct acceptor *a, const char *flag, const char *address, 
 /* Turns the listeners on or off, as the connections demand. Cheap, but not free: call it when they are off, or may have
  * to be. */
 void acceptor_update(struct acceptor *a);
+/* A connection was accepted. */
+void acceptor_count(struct acceptor *a);
 bool acceptor_is_on(const struct acceptor *a);
 /* Closes the listeners. Accepts NULL. */
 void acceptor_stop(struct acceptor *a);

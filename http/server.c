@@ -130,6 +130,7 @@ static struct bufferevent *on_new_connection(struct event_base *base, void *arg)
     struct http_server *s = arg;
 
     (void)base;
+    acceptor_count(s->acceptor);
     return guard_accept(s->guards);
 }
 

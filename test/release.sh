@@ -97,7 +97,16 @@ check 'libevent 2.1.12 may not' with 'libevent .* has known holes' LIBEVENT=2.1.
 check "Debian's mended 2.1.12 may" with fine LIBEVENT=2.1.12-stable LIBEVENT_PACKAGE=2.1.12-stable-8+deb12u1
 check "Debian's 2.1.12 before that may not" with 'libevent .* has known holes' LIBEVENT=2.1.12-stable \
   LIBEVENT_PACKAGE=2.1.12-stable-8
+check 'an alpha of libevent 2.2 may not' with 'libevent .* has known holes' LIBEVENT=2.2.1-alpha
+check "Debian's 2.1.12-stable-10 without a mend may not" with 'libevent .* has known holes' LIBEVENT=2.1.12-stable \
+  LIBEVENT_PACKAGE=2.1.12-stable-10
+check 'a version that somebody vouches for may' with fine LIBEVENT=2.1.12-stable LIBEVENT_PACKAGE=2.1.12-stable-10+deb13u1 \
+  LIBEVENT_MENDED=2.1.12-stable-10+deb13u1
+check 'and no other one then' with 'libevent .* has known holes' LIBEVENT=2.1.12-stable LIBEVENT_PACKAGE=2.1.12-stable-10 \
+  LIBEVENT_MENDED=2.1.12-stable-10+deb13u1
 check 'an OpenSSL that gets no fixes may not' with 'gets no fixes' OPENSSL=1.1.1w
+check 'on its last day it still may' with fine OPENSSL=3.0.22 TODAY=2026-09-07
+check 'and not on the day after' with 'gets no fixes' OPENSSL=3.0.22 TODAY=2026-09-08
 check 'OpenSSL 3.0 of Debian 12 may' with fine OPENSSL=3.0.17 OPENSSL_PACKAGE=3.0.17-1~deb12u2
 
 # What makes the chart a release's, without helm, which test/e2e has.

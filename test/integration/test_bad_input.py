@@ -84,9 +84,10 @@ def test_readers_that_do_not_read_have_a_bound(make_server):
             client.sendall(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
             readers.append(client)
             assert len(readers) < 200, "two hundred pages of 4 MiB were made"
-            return server.get("/events/1").status == 503
-        wait_until(refused, what="503 for readers")
-        assert server.get("/events").headers["Retry-After"] == "2"
+            answer = server.get("/events/1")
+            return answer if answer.status == 503 else None
+        # Looked at once: the kernel may take what a reader does not, and then there is room again.
+        assert wait_until(refused, what="503 for readers").headers["Retry-After"] == "2"
         assert server.post({"reason": "stored all the same"}).status == 200
     finally:
         for client in readers:
