@@ -53,7 +53,7 @@ def test_systemd_unit(tmp_path):
     assert credentials
     for name, source in credentials:
         assert f"%d/{name}" in command and f">/etc/flux-event-store/{source}" in unit, name
-        (tmp_path / name).write_text("a secret")
+        (tmp_path / name).write_text("a-secret\n")
     arguments = command.replace("%S", str(tmp_path)).replace("%d", str(tmp_path)).split()
     done = subprocess.run([fes.SERVER_BINARY, "--check", "--allow-network-fs"] + arguments, text=True, capture_output=True,
                           check=False)
