@@ -214,7 +214,7 @@ def together(directory):
         assert streams[-1].recv(4096).startswith(b"HTTP/1.1 200 ")
     with_streams = own_memory(child)
     names = [f"deploy-{n:05}-wait" for n in range(RUNS)]
-    cluster.create(names, lambda name: name[7:12] * 8)
+    cluster.create(names, lambda name: "fff" + name[7:12] * 7 + "ff")
     cluster.await_all(RUNS, "Waiting")
     cluster.await_idle()
     print(f"of its own: {records:.1f} MiB with {RECORDS} records, {with_streams:.1f} MiB with {STREAMS} streams too, "
