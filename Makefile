@@ -1,9 +1,11 @@
 # flux-event-store: one binary. `make help` lists the targets; the tests are built by test/Makefile.
 #
-# BUILD, CC, CFLAGS, LDFLAGS, PREFIX, DESTDIR and VERSION may be overridden. SANITIZE=address,undefined (with a BUILD of
-# its own) makes an instrumented build. WERROR=1 turns warnings into errors, as CI does.
+# BUILD, CC, CFLAGS, LDFLAGS, PREFIX, DESTDIR, VERSION, and STATIC (where "make static" builds) may be overridden.
+# SANITIZE=address,undefined (with a BUILD of its own) makes an instrumented build. WERROR=1 turns warnings into errors,
+# as CI does.
 
 BUILD    ?= build
+STATIC   ?= build/static
 PREFIX   ?= /usr/local
 VERSION  ?= 0.1.0
 CFLAGS   ?= -O2 -g
@@ -23,7 +25,7 @@ HARDENING := -fstack-protector-strong -fstack-clash-protection -fcf-protection -
 
 # gcc and clang know different flags, and so do processors (-fcf-protection is x86): keep what this compiler takes.
 known = $(shell for f in $(1); do $(CC) -Werror $$f -x c -c /dev/null -o /dev/null 2>/dev/null && echo $$f; done)
-ifeq ($(filter help deps deps-% clean lint layering mutate demo run test sim crash differential e2e bench fuzz,$(or $(MAKECMDGOALS),all)),)
+ifeq ($(filter help deps deps-% clean lint layering mutate demo run test sim crash differential e2e manifests bench fuzz,$(or $(MAKECMDGOALS),all)),)
 ifeq ($(shell $(PKG_CONFIG) --exists $(PACKAGES_LIB) 2>/dev/null && echo yes),)
 $(error libraries are missing ($(PACKAGES_LIB)): "make deps" installs what is needed on Debian)
 endif
@@ -32,7 +34,8 @@ PKG_CFLAGS  := $(shell $(PKG_CONFIG) --cflags $(PACKAGES_LIB))
 endif
 
 CPPFLAGS_ALL := -I. -D_GNU_SOURCE -DFES_VERSION='"$(VERSION)"' $(PKG_CFLAGS) $(CPPFLAGS)
-CFLAGS_ALL   := -std=c17 -MMD -MP $(KNOWN_FLAGS) $(CFLAGS) $(if $(WERROR),-Werror)
+# The same binary wherever it is built: no folder in it.
+CFLAGS_ALL   := -std=c17 -MMD -MP -ffile-prefix-map=$(CURDIR)=. $(KNOWN_FLAGS) $(CFLAGS) $(if $(WERROR),-Werror)
 LDFLAGS_ALL  := -pie -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,--as-needed $(LDFLAGS)
 ifeq ($(SANITIZE),)
 # -U: some compilers define another level by themselves.
@@ -56,7 +59,7 @@ $(BINARY): $(call OBJECT,main.c) $(LIBS)
 		$(shell $(PKG_CONFIG) $(if $(LINK_STATIC),--static) --libs $(PACKAGES_LIB))
 
 define folder_rule
-$(BUILD)/lib$(1).a: $(call OBJECT,$(wildcard $(1)/*.c))
+$(BUILD)/lib$(1).a: $(call OBJECT,$(sort $(wildcard $(1)/*.c)))
 	@echo "  AR   $$@"
 	@rm -f $$@ && $$(AR) rcsD $$@ $$^
 endef
@@ -67,11 +70,18 @@ $(BUILD)/obj/%.o: %.c
 	@echo "  CC   $<"
 	@$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -c -o $@ $<
 
+# Relative relocations packed: a static OpenSSL has 20,000, half a MiB. The linker that cannot says so, and goes on.
 static: ## build build/static/flux-event-store, linked statically
-	@$(MAKE) --no-print-directory BUILD=build/static LDFLAGS="$(LDFLAGS) -static-pie" LINK_STATIC=-static-pie all
+	@.ci/libraries.sh check
+	@$(MAKE) --no-print-directory BUILD=$(STATIC) LDFLAGS="$(LDFLAGS) -static-pie -Wl,-z,pack-relative-relocs" \
+		LINK_STATIC=-static-pie all
 
-install: all ## install the binary (DESTDIR, PREFIX)
+sbom: static ## build build/static/flux-event-store.spdx.json: what is in the static binary
+	@.ci/sbom.sh $(STATIC)/flux-event-store $(VERSION) >$(STATIC)/flux-event-store.spdx.json
+
+install: all ## install the binary and the manual page (DESTDIR, PREFIX)
 	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/flux-event-store
+	install -D -m 0644 docs/flux-event-store.8 $(DESTDIR)$(PREFIX)/share/man/man8/flux-event-store.8
 
 demo: deps-build ## set up a small API server and the binary, and play the README's stories
 	@$(MAKE) --no-print-directory all
@@ -99,6 +109,10 @@ e2e: deps-e2e ## the real kube-apiserver, Tekton and helm (needs Go; builds them
 	@$(MAKE) --no-print-directory all
 	@test/e2e/run
 
+# HELM: a helm of one's own; without it, the one that e2e builds.
+manifests: ## build/install.yaml and build/kustomize/, for use without Helm
+	@HELM=$(or $(HELM),$$(test/e2e/build.sh helm | cut -d= -f2)/helm) chart/manifests.sh build
+
 bench: deps-bench ## measure; prints, and gates nothing
 	@$(MAKE) --no-print-directory all
 	@$(MAKE) --no-print-directory -f test/Makefile bench
@@ -106,7 +120,7 @@ bench: deps-bench ## measure; prints, and gates nothing
 fuzz: deps-fuzz ## libFuzzer on every target (FUZZ_SECONDS=60 each)
 	@$(MAKE) --no-print-directory -f test/Makefile fuzz
 
-lint: deps-lint ## format, forbidden functions, sizes, static analysis, shell scripts
+lint: deps-lint ## format, forbidden functions, sizes, static analysis, shell scripts, the manual, workflows
 	@test/lint.sh
 
 mutate: deps-test ## break the code once per behaviour of docs/conformance.md, and see a test notice
@@ -117,11 +131,11 @@ layering: ## each folder includes only what is left of it
 
 # What a Debian machine needs. Nothing is asked; nothing happens when all is there.
 DEPS_build := build-essential pkg-config libevent-dev libjansson-dev libssl-dev liblmdb-dev curl ca-certificates
-DEPS_test  := $(DEPS_build) binutils python3 python3-h11 python3-pytest python3-pytest-xdist
+DEPS_test  := $(DEPS_build) binutils python3 python3-h11 python3-jsonschema python3-pytest python3-pytest-xdist python3-yaml prometheus
 DEPS_bench := $(DEPS_build) wrk
 DEPS_fuzz  := $(DEPS_build) clang libclang-rt-14-dev
 DEPS_e2e   := $(DEPS_build) debootstrap etcd-server
-DEPS_lint  := $(DEPS_build) clang-format cppcheck shellcheck
+DEPS_lint  := $(DEPS_build) clang-format cppcheck mandoc shellcheck
 deps: ## install the Debian packages that all targets need
 	@test/deps.sh $(sort $(DEPS_test) $(DEPS_bench) $(DEPS_fuzz) $(DEPS_e2e) $(DEPS_lint))
 deps-%:
@@ -134,4 +148,4 @@ help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | sort | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
 
 -include $(wildcard $(BUILD)/obj/*.d $(BUILD)/obj/*/*.d)
-.PHONY: all static install demo run test sim crash differential e2e bench fuzz lint layering mutate deps clean help
+.PHONY: all static sbom install demo run test sim crash differential e2e manifests bench fuzz lint layering mutate deps clean help

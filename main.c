@@ -25,6 +25,8 @@
 #include "http/stream.h"
 #include "http/wait.h"
 #include "k8s/client.h"
+#include "k8s/ping.h"
+#include "store/sandbox.h"
 #include "store/store.h"
 #include "store/transfer.h"
 #include "store/waiters.h"
@@ -46,6 +48,7 @@ enum { EXIT_CONFIG = 2 }; /* a bad flag or file */
 #define SHUTDOWN_MS      4500 /* the contract: exit within 5 s */
 #define ASKS_PER_TURN    256  /* questions asked before other work gets its turn */
 #define TURN_SECONDS_MAX 3600
+#define LOADS_PER_TURN   1000 /* records read while the store opens: about a millisecond */
 
 /* ---- configuration ---- */
 
@@ -53,6 +56,7 @@ struct main_config {
     const char *log_level;
     const char *log_format;
     bool check;
+    bool no_sandbox;
     bool help;
     bool version;
 };
@@ -63,6 +67,8 @@ static const struct flag main_flags[] = {
     {"--log-format", "FORMAT", FLAG_STRING, offsetof(struct main_config, log_format), "json", "json or text"},
     {"--check", NULL, FLAG_BOOL, offsetof(struct main_config, check), NULL,
      "check flags, files and data directory, then exit"},
+    {"--no-sandbox", NULL, FLAG_BOOL, offsetof(struct main_config, no_sandbox), NULL,
+     "keep the rights given up after the start (files, ports, core dumps): for debuggers"},
     {"--help", NULL, FLAG_BOOL, offsetof(struct main_config, help), NULL, "show this help"},
     {"--version", NULL, FLAG_BOOL, offsetof(struct main_config, version), NULL, "show the version"},
     {0},
@@ -76,11 +82,15 @@ struct config {
     struct k8s_config k8s;
     struct controller_config controller;
     struct flux_watch_config flux;
+    struct ping_config ping;
 };
 
 struct program {
     struct config config;
+    const struct flag_section *sections; /* of config */
+    size_t n_sections;
     struct reporter reporter;
+    struct sandbox sandbox;
     struct event_base *base;
     struct auth *auth;
     struct http_server *server;
@@ -100,6 +110,7 @@ struct program {
     struct event *retain_event;
     struct event *signal_events[3];
     struct event *shutdown_event;
+    bool opening; /* the store, which nobody may ask yet */
     bool stopping;
     bool shutdown_expired;
     bool questions_left;
@@ -200,18 +211,24 @@ static bool store_part(void *arg, const char **ret_why)
 {
     struct program *p = arg;
 
-    *ret_why = p->stopping ? "shutting down" : "the store is being opened";
-    return !p->stopping && p->store && store_ready(p->store, ret_why);
+    *ret_why = "shutting down";
+    return !p->stopping && store_ready(p->store, ret_why);
 }
 
 static bool runs_part(void *arg, const char **ret_why)
 {
-    return cluster_runs_ready(((struct program *)arg)->cluster, ret_why);
+    struct program *p = arg;
+
+    *ret_why = "begins when the store is open";
+    return !p->opening && cluster_runs_ready(p->cluster, ret_why);
 }
 
 static bool flux_part(void *arg, const char **ret_why)
 {
-    return cluster_flux_ready(((struct program *)arg)->cluster, ret_why);
+    struct program *p = arg;
+
+    *ret_why = "begins when the store is open";
+    return !p->opening && cluster_flux_ready(p->cluster, ret_why);
 }
 
 /* ---- the loop ---- */
@@ -271,6 +288,8 @@ static void turn_end(struct program *p)
 {
     struct moment now = moment_now();
 
+    if (p->opening)
+        return;
     if (p->cluster)
         cluster_set_moment(p->cluster, now);
     p->questions_left = waiters_run(p->waiters, now.wall_ms, ASKS_PER_TURN);
@@ -289,14 +308,60 @@ static bool drained(const struct program *p)
            (!p->cluster || cluster_pending(p->cluster) == 0);
 }
 
+static int config_error(const char *sentence)
+{
+    (void)fprintf(stderr, NAME ": %s\n", sentence);
+    return EXIT_CONFIG;
+}
+
+/* Now it can be asked, and Runs can be matched against what is stored: all else begins. */
+static int opened(struct program *p)
+{
+    struct store_stats stats;
+
+    p->opening = false;
+    p->store_event = event_new(p->base, store_fd(p->store), EV_READ | EV_PERSIST, on_store, p);
+    if (!p->store_event || event_add(p->store_event, NULL) != 0 || (p->cluster && !cluster_start(p->cluster)))
+        return config_error("out of memory");
+    events_set_store(p->events, p->store);
+    stream_set_store(p->stream, p->store);
+    wait_set_store(p->wait, p->store, p->waiters);
+    store_get_stats(p->store, &stats);
+    REPORT(&p->reporter, REPORT_INFO, "started", FIELD_TEXT("version", FES_VERSION),
+           FIELD_TEXT("dataDir", p->config.store.dir), FIELD_INT("records", stats.records),
+           FIELD_TEXT("runs", p->cluster ? "watched" : "off (--no-kube)"),
+           FIELD_TEXT("fluxObjects", !p->cluster               ? "off (--no-kube)"
+                                     : p->config.flux.disabled ? "off (--no-flux-watch)"
+                                                               : "watched"));
+    return EXIT_SUCCESS;
+}
+
+/* One slice. */
+static int open_more(struct program *p)
+{
+    char err[STORE_ERROR];
+
+    switch (store_load(p->store, LOADS_PER_TURN, err)) {
+    case STORE_LOADING: return EXIT_SUCCESS;
+    case STORE_LOADED: return opened(p);
+    case STORE_LOAD_FAILED: break;
+    }
+    return config_error(err);
+}
+
 static int loop(struct program *p)
 {
     turn_end(p); /* what is due at the start must not wait for an event */
     while (!p->stopping || (!drained(p) && !p->shutdown_expired)) {
-        if (event_base_loop(p->base, EVLOOP_ONCE | (p->questions_left ? EVLOOP_NONBLOCK : 0)) < 0) {
+        bool opening = p->opening && !p->stopping;
+        if (event_base_loop(p->base, EVLOOP_ONCE | (p->questions_left || opening ? EVLOOP_NONBLOCK : 0)) <
+            0) {
             REPORT(&p->reporter, REPORT_ERROR, "the event loop failed", FIELD_TEXT("error", strerror(errno)));
             return EXIT_FAILURE;
         }
+        int status = opening ? open_more(p) : EXIT_SUCCESS;
+        if (status != EXIT_SUCCESS)
+            return status;
         turn_end(p);
         if (store_dead(p->store)) {
             REPORT(&p->reporter, REPORT_ERROR, "the store failed; ending, so that a restart opens it afresh",
@@ -309,12 +374,6 @@ static int loop(struct program *p)
 }
 
 /* ---- setting up and taking down ---- */
-
-static int config_error(const char *sentence)
-{
-    (void)fprintf(stderr, NAME ": %s\n", sentence);
-    return EXIT_CONFIG;
-}
 
 static bool events_init(struct program *p)
 {
@@ -390,23 +449,32 @@ static bool metrics_init(struct program *p)
     return added;
 }
 
+/* The last moment at which the process has one thread, and everything but the API server's files is open. */
+static void confine(void *arg)
+{
+    struct program *p = arg;
+
+    sandbox_begin(&p->sandbox);
+    sandbox_write_beneath(&p->sandbox, p->config.store.dir);
+    flags_each_file(p->sections, p->n_sections, sandbox_read_beside, &p->sandbox);
+    k8s_confine(&p->config.k8s, &p->sandbox);
+    sandbox_enter(&p->sandbox);
+}
+
 static int store_init(struct program *p)
 {
     char err[STORE_ERROR];
 
-    p->store = store_open(&p->config.store, &p->reporter, err);
-    if (!p->store)
-        return config_error(err);
-    p->waiters = waiters_new(p->store);
-    p->store_event = event_new(p->base, store_fd(p->store), EV_READ | EV_PERSIST, on_store, p);
-    if (!p->waiters || !p->store_event || event_add(p->store_event, NULL) != 0)
-        return config_error("out of memory");
-    if (p->events) {
-        events_set_store(p->events, p->store);
-        stream_set_store(p->stream, p->store);
-        wait_set_store(p->wait, p->store, p->waiters);
+    if (!p->config.main.check && !p->config.main.no_sandbox) {
+        p->config.store.before_writer = confine;
+        p->config.store.before_writer_arg = p;
     }
-    return 0;
+    p->store = store_begin(&p->config.store, &p->reporter, err);
+    if (!p->store || (p->config.main.check && store_load(p->store, SIZE_MAX, err) != STORE_LOADED))
+        return config_error(err);
+    p->opening = true;
+    p->waiters = waiters_new(p->store);
+    return p->waiters ? 0 : config_error("out of memory");
 }
 
 static int cluster_init(struct program *p)
@@ -423,8 +491,7 @@ static int cluster_init(struct program *p)
     if (p->config.main.check)
         return 0;
     if (!health_add(p->health, "runs", false, runs_part, p) ||
-        (!p->config.flux.disabled && !health_add(p->health, "fluxObjects", false, flux_part, p)) ||
-        !cluster_start(p->cluster))
+        (!p->config.flux.disabled && !health_add(p->health, "fluxObjects", false, flux_part, p)))
         return config_error("out of memory");
     return 0;
 }
@@ -507,7 +574,7 @@ static int serve(struct program *p)
     json_set_alloc_funcs(library_malloc, free);
     if (!events_init(p))
         return config_error("the event loop could not be set up");
-    /* The socket first: a client that comes while the store opens waits instead of being refused. A check binds
+    /* The socket first: a client that comes while the store opens is told so instead of being refused. A check binds
      * nothing: the port may be in use by the server that is to be replaced. */
     if ((status = auth_init(p)) != 0)
         return status;
@@ -522,25 +589,37 @@ static int serve(struct program *p)
     }
     if (!metrics_init(p))
         return config_error("out of memory");
+    if (!p->config.main.no_sandbox)
+        sandbox_report(&p->sandbox, &p->reporter);
+    /* A small store is open before the first request is read. */
+    if ((status = open_more(p)) != EXIT_SUCCESS)
+        return status;
     for (size_t i = 0; http_server_address(p->server, i); i++)
         REPORT(&p->reporter, REPORT_INFO, "listening",
                FIELD_TEXT("address", http_server_address(p->server, i)),
                FIELD_TEXT("serves", http_server_protocol(p->server, i)));
-    struct store_stats stats;
-    store_get_stats(p->store, &stats);
-    REPORT(&p->reporter, REPORT_INFO, "started", FIELD_TEXT("version", FES_VERSION),
-           FIELD_TEXT("dataDir", p->config.store.dir), FIELD_INT("records", stats.records),
-           FIELD_TEXT("runs", p->cluster ? "watched" : "off (--no-kube)"),
-           FIELD_TEXT("fluxObjects", !p->cluster               ? "off (--no-kube)"
-                                     : p->config.flux.disabled ? "off (--no-flux-watch)"
-                                                               : "watched"));
     return loop(p);
+}
+
+static int ping_server(const char *url, const struct config *config)
+{
+    char err[PING_ERROR], id[PING_ID];
+
+    signal(SIGPIPE, SIG_IGN);
+    if (!ping_run(url, &config->ping, config->auth.post_token_file, config->auth.read_token_file, wall_ms(),
+                  id, err)) {
+        (void)fprintf(stderr, NAME ": ping %s: %s\n", url, err);
+        return EXIT_FAILURE;
+    }
+    (void)printf("%s stored an event and gives it back: id %s\n", url, id);
+    return EXIT_SUCCESS;
 }
 
 static void help(const struct flag_section *sections, size_t n)
 {
     (void)puts("Usage: " NAME " [serve] [flags]\n"
-               "       " NAME " export | import FILE | verify [--data-dir DIR]   (no server may hold it)\n\n"
+               "       " NAME " export | import FILE | verify [--data-dir DIR]   (no server may hold it)\n"
+               "       " NAME " ping URL [--post-token-file FILE]   (posts an event and reads it back)\n\n"
                "Keeps what Flux says, durably, and finishes the Tekton Runs and CustomRuns of kind\n"
                "FluxDeploymentWait that wait for a revision.\n\n"
                "In a pod no flag is needed. Outside: kubectl proxy, and --kube-api http://127.0.0.1:8001,\n"
@@ -560,6 +639,7 @@ int main(int argc, char *argv[])
         {k8s_flags, &config->k8s},
         {controller_flags, &config->controller},
         {flux_watch_flags, &config->flux},
+        {ping_flags, &config->ping},
         {main_flags, &config->main},
     };
     const size_t n_sections = sizeof sections / sizeof *sections;
@@ -580,14 +660,20 @@ int main(int argc, char *argv[])
     }
     bool import = strcmp(words[0], "import") == 0;
     bool offline = import || strcmp(words[0], "export") == 0 || strcmp(words[0], "verify") == 0;
-    if ((!offline && strcmp(words[0], "serve") != 0) || n_words > 1 + (size_t)import ||
-        (import && n_words < 2)) {
-        (void)fprintf(stderr, NAME ": %s: use serve, export, import FILE or verify; see --help\n", words[0]);
+    bool ping = strcmp(words[0], "ping") == 0, one_more = import || ping;
+    if ((!offline && !ping && strcmp(words[0], "serve") != 0) || n_words > 1 + (size_t)one_more ||
+        (one_more && n_words < 2)) {
+        (void)fprintf(stderr, NAME ": %s: use serve, export, import FILE, verify or ping URL; see --help\n",
+                      words[0]);
         return EXIT_CONFIG;
     }
+    if (ping)
+        return ping_server(words[1], config);
     if (!logger_init(&logger, &config->main))
         return EXIT_CONFIG;
     program.reporter = (struct reporter){on_report, &logger};
+    program.sections = sections;
+    program.n_sections = n_sections;
     if (offline)
         return transfer_run(words[0], words[1], &config->store, &program.reporter, err) ? EXIT_SUCCESS
                                                                                         : config_error(err);

@@ -20,7 +20,7 @@ bool events_not_ready(struct events *e, struct http_request *r)
 {
     if (e->store)
         return false;
-    http_reply_cause(e->server, http_request_id(r), CAUSE_STARTING, "the store is still opening: try again");
+    http_reply_cause(e->server, http_request_id(r), CAUSE_STARTING, "the store is being opened: try again");
     return true;
 }
 

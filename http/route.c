@@ -76,3 +76,23 @@ void routes_allowed(const struct routes *routes, unsigned serves, struct str pat
         text_addf(allow, "%s%s", allow->len ? ", " : "", methods[method_of(route)].allow);
     }
 }
+
+struct str routes_none(const struct routes *routes, unsigned serves, char out[static ROUTES_NONE])
+{
+    struct text text;
+    const char *separator = "";
+
+    text_init(&text, out, ROUTES_NONE);
+    text_add(&text, STR("there is nothing at this path: served are "));
+    for (size_t i = 0; i < routes->n; i++) {
+        const struct route *route = &routes->at[i];
+        size_t before = 0;
+        while (before < i && strcmp(routes->at[before].path, route->path) != 0)
+            before++;
+        if (before < i || (route->access & serves) == 0)
+            continue;
+        text_addf(&text, "%s%s", separator, route->path);
+        separator = ", ";
+    }
+    return text_str(&text);
+}

@@ -156,7 +156,8 @@ static void no_route(const struct http_server *by, const struct http_request *r)
         http_refuse(s, r->req, CAUSE_METHOD, 405, STR("this method is not served on this path"),
                     &(struct http_header){"Allow", allow.at});
     else
-        http_refuse(s, r->req, CAUSE_NOT_FOUND, 404, STR("there is nothing at this path"), NULL);
+        http_refuse(s, r->req, CAUSE_NOT_FOUND, 404,
+                    routes_none(&s->routes, by->serves, (char[ROUTES_NONE]){0}), NULL);
 }
 
 /* Whether the request may go on to its handler; if not, it has its answer. That says no more than what is asked for

@@ -75,6 +75,9 @@ bool routes_add(struct routes *routes, const struct route *route);
 const struct route *routes_find(const struct routes *routes, unsigned serves, struct http_request *r);
 /* The methods of a path, for Allow; nothing when the path is unknown. */
 void routes_allowed(const struct routes *routes, unsigned serves, struct str path, struct text *allow);
+#define ROUTES_NONE 512
+/* For who asked for another path: a sentence with all of them. */
+struct str routes_none(const struct routes *routes, unsigned serves, char out[static ROUTES_NONE]);
 
 #define LISTEN_FLAG       "--listen"
 #define ADMIN_LISTEN_FLAG "--admin-listen"

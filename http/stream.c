@@ -184,7 +184,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
 void stream_wake(struct stream *s)
 {
-    event_active(s->pump, EV_TIMEOUT, 0);
+    if (!s->resting)
+        event_active(s->behind, EV_TIMEOUT, 0);
 }
 
 /* Updates of records are not streamed. */
@@ -194,8 +195,10 @@ static void on_stored(void *arg, const struct record *record, struct record_keys
 
     (void)record;
     (void)keys;
+    if (s->n > 0)
+        s->stored_mono_ms = s->now().mono_ms;
     if (fresh && !TAILQ_EMPTY(&s->readers[READER_LIVE]))
-        stream_wake(s);
+        event_active(s->live, EV_TIMEOUT, 0);
 }
 
 /* ---- requests ---- */
@@ -239,7 +242,7 @@ static bool refused(struct stream *s, struct http_request *r, enum stream_kind k
     if (kind == STREAM_EVENTS && http_request_is_head(r))
         http_reply_method(s->server, id, "GET, POST");
     else if (!s->store)
-        http_reply_error(s->server, id, 503, "the store is still opening: try again");
+        http_reply_error(s->server, id, 503, "the store is being opened: try again");
     else if (s->stopping)
         http_reply_error(s->server, id, 503, "the process is ending: try again");
     else if (s->n >= s->max_readers)
@@ -342,12 +345,14 @@ struct stream *stream_new(struct http_server *server, struct moment (*now)(void)
     s->max_readers = STREAM_MAX_CLIENTS;
     s->armed_mono_ms = INT64_MAX;
     s->cut_told_mono_ms = -REPORT_MS;
+    s->stored_mono_ms = -STREAM_BUSY_MS;
     for (int state = 0; state < READER_STATES; state++)
         TAILQ_INIT(&s->readers[state]);
     s->pool = piece_pool_new();
-    s->pump = event_new(http_server_base(server), -1, 0, stream_on_pump, s);
+    s->live = event_new(http_server_base(server), -1, 0, stream_on_live, s);
+    s->behind = event_new(http_server_base(server), -1, 0, stream_on_behind, s);
     s->timer = event_new(http_server_base(server), -1, 0, on_timer, s);
-    if (!s->pool || !s->pump || !s->timer) {
+    if (!s->pool || !s->live || !s->behind || !s->timer) {
         stream_free(s);
         return NULL;
     }
@@ -379,8 +384,10 @@ void stream_free(struct stream *s)
         reader_cut((struct reader *)s->heap.items[0]);
     if (s->store)
         store_unsubscribe(s->store, s);
-    if (s->pump)
-        event_free(s->pump);
+    if (s->live)
+        event_free(s->live);
+    if (s->behind)
+        event_free(s->behind);
     if (s->timer)
         event_free(s->timer);
     piece_pool_free(s->pool);

@@ -34,7 +34,11 @@
 #define STREAM_STALL_MS     INT64_C(30000)
 /* What one turn of the loop does for all clients. */
 #define STREAM_TURN_RECORDS 1000               /* looked at */
-#define STREAM_TURN_BYTES   ((size_t)64 << 10) /* encoded, or one record */
+#define STREAM_TURN_BYTES   ((size_t)32 << 10) /* encoded, or one record */
+/* While events come in, those behind get no more than this in a row, and then the loop rests from them. */
+#define STREAM_ROW_BYTES ((size_t)448 << 10)
+#define STREAM_REST_MS   1            /* by a clock that may tick every 4 ms only */
+#define STREAM_BUSY_MS   INT64_C(100) /* so long after an event, others are expected */
 
 struct stream;
 

@@ -51,7 +51,11 @@ struct stream {
     size_t max_readers;
     uint64_t live_at;
     struct piece_pool *pool;
-    struct event *pump;
+    struct event *live;   /* something new is stored */
+    struct event *behind; /* readers are behind; or the end of a rest */
+    size_t row_bytes;     /* sent to those behind since the last rest */
+    bool resting;
+    int64_t stored_mono_ms; /* when something was stored */
     struct event *timer;
     int64_t armed_mono_ms; /* INT64_MAX: not */
     struct due_heap heap;  /* of all readers */
@@ -76,10 +80,11 @@ uint64_t reader_cursor(const struct reader *r);
 void reader_end(struct reader *r);
 void reader_cut(struct reader *r);
 
-/* Has the pump run: in this turn of the loop, when called from a callback of it. */
+/* Has those behind served: in this turn of the loop, unless they are resting. */
 void stream_wake(struct stream *s);
-/* Reads and sends. arg: struct stream. */
-void stream_on_pump(int fd, short what, void *arg);
+/* Read and send, to live readers and to those behind. arg: struct stream. */
+void stream_on_live(int fd, short what, void *arg);
+void stream_on_behind(int fd, short what, void *arg);
 
 /* Limits other than that of the contract: for tests. */
 void stream_set_max_clients(struct stream *s, size_t n);

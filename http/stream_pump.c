@@ -231,9 +231,7 @@ static bool pump_live(struct stream *s, struct budget *left)
     struct batch b = {.stream = s, .last = s->live_at, .most = LIVE_RECORDS, .bytes = left->bytes};
     uint64_t newest = store_newest(s->store);
 
-    if (TAILQ_EMPTY(&s->readers[READER_LIVE]))
-        s->live_at = newest;
-    if (s->live_at >= newest)
+    if (TAILQ_EMPTY(&s->readers[READER_LIVE]) || s->live_at >= newest)
         return true;
     uint64_t more = store_scan(s->store, s->live_at, false, left->records, on_live_record, &b);
     if (!b.interrupted)
@@ -307,41 +305,81 @@ static bool pump_reader(struct reader *r, struct budget *left)
     bool caught_up = !b.interrupted && (b.past || more == 0 || more >= b.limit);
     uint64_t cursor = caught_up ? b.limit : b.interrupted ? b.last : more;
     bool broken = r->kind == STREAM_EXPORT && b.damaged;
-    if (caught_up && !broken && r->kind == STREAM_EXPORT)
-        b.n += encode_line(r, NULL, &b.out);
+    if (caught_up && !broken && r->kind == STREAM_EXPORT) {
+        broken = !encode_line(r, NULL, &b.out);
+        b.n++;
+    }
     budget_take(left, cursor - r->cursor, b.out.len);
     size_t len = b.out.len;
     struct piece *p = batch_piece(&b);
-    if (broken || (b.n > 0 && !p)) {
+    bool sent = !broken && (b.n == 0 || p);
+    if (!sent)
         reader_cut(r);
-        return !b.no_memory;
-    }
-    r->cursor = cursor;
-    bool sent = !p || reader_send(r, p, 0, len);
+    else
+        sent = !p || reader_send(r, p, 0, len);
     if (p)
         piece_drop(p);
-    if (sent)
+    if (sent) {
+        r->cursor = cursor;
         pass_on(r, caught_up);
-    return sent && !b.no_memory;
+    }
+    return !b.no_memory;
 }
 
 /* ---- the turn ---- */
 
-void stream_on_pump(int fd, short what, void *arg)
+static bool has_memory(const struct stream *s)
+{
+    return piece_pool_bytes(s->pool) < STREAM_MAX_BYTES;
+}
+
+static void again(struct event *event, int64_t in_ms)
+{
+    const struct timeval tv = {.tv_usec = in_ms * 1000};
+
+    (void)event_add(event, &tv);
+}
+
+void stream_on_live(int fd, short what, void *arg)
+{
+    struct stream *s = arg;
+    struct budget left = {STREAM_TURN_RECORDS, STREAM_TURN_BYTES};
+
+    (void)fd;
+    (void)what;
+    bool room = has_memory(s) && pump_live(s, &left);
+    if (!TAILQ_EMPTY(&s->readers[READER_LIVE]) && s->live_at < store_newest(s->store))
+        again(s->live, room ? 0 : RETRY_MS);
+}
+
+/* Whether it is time to leave the processor to events: what is behind can wait, and reading it goes on for long. */
+static bool wants_rest(struct stream *s, size_t bytes)
+{
+    if (s->now().mono_ms - s->stored_mono_ms > STREAM_BUSY_MS)
+        s->row_bytes = 0;
+    else
+        s->row_bytes += bytes;
+    if (s->row_bytes < STREAM_ROW_BYTES)
+        return false;
+    s->row_bytes = 0;
+    return true;
+}
+
+void stream_on_behind(int fd, short what, void *arg)
 {
     struct stream *s = arg;
     struct budget left = {STREAM_TURN_RECORDS, STREAM_TURN_BYTES};
     struct reader *r;
+    bool room = has_memory(s);
 
     (void)fd;
     (void)what;
-    bool room = piece_pool_bytes(s->pool) < STREAM_MAX_BYTES && pump_live(s, &left);
+    if (TAILQ_EMPTY(&s->readers[READER_LIVE]))
+        s->live_at = store_newest(s->store);
     while (room && left.records > 0 && left.bytes > 0 &&
            (r = TAILQ_FIRST(&s->readers[READER_BEHIND])) != NULL)
         room = pump_reader(r, &left);
-    bool more = !TAILQ_EMPTY(&s->readers[READER_BEHIND]) ||
-                (!TAILQ_EMPTY(&s->readers[READER_LIVE]) && s->live_at < store_newest(s->store));
-    const struct timeval again = {.tv_usec = room ? 0 : RETRY_MS * 1000};
-    if (more)
-        (void)event_add(s->pump, &again);
+    s->resting = !room || wants_rest(s, STREAM_TURN_BYTES - left.bytes);
+    if (s->resting || !TAILQ_EMPTY(&s->readers[READER_BEHIND]))
+        again(s->behind, !room ? RETRY_MS : s->resting ? STREAM_REST_MS : 0);
 }

@@ -220,13 +220,21 @@ void tls_conn_finish(struct tls_conn *c)
     ERR_clear_error();
 }
 
-/* NULL: none; a client that left before it said anything has not failed. */
+/* Also after an error, with which OpenSSL forgets that it was through. */
+static bool shook_hands(const struct tls_conn *c)
+{
+    char byte;
+
+    return SSL_get_peer_finished(c->ssl, &byte, sizeof byte) > 0;
+}
+
+/* NULL: none; a client that left before it said anything, or after the handshake, has not failed. */
 static const char *failure(const struct tls_conn *c)
 {
     unsigned long error = c->phase == TLS_BEGUN ? bufferevent_get_openssl_error(c->bev) : 0;
     long verified = SSL_get_verify_result(c->ssl);
 
-    if (SSL_is_init_finished(c->ssl) || error == 0)
+    if (shook_hands(c) || error == 0)
         return NULL;
     if (verified != X509_V_OK)
         return X509_verify_cert_error_string(verified);

@@ -20,6 +20,7 @@
 #include <event2/dns.h>
 #include <event2/event.h>
 #include <malloc.h>
+#include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/queue.h>
@@ -69,15 +70,45 @@ static void on_pump(evutil_socket_t fd, short what, void *arg);
 static void on_sweep(evutil_socket_t fd, short what, void *arg);
 static void on_turn(void *arg);
 
-static struct k8s_creds *find_creds(const struct k8s_config *config, const struct reporter *reporter,
-                                    char err[static K8S_ERROR])
+static struct k8s_pod pod_around_us(void)
 {
-    const struct k8s_pod pod = {
+    return (struct k8s_pod){
         .host = getenv("KUBERNETES_SERVICE_HOST"),
         .port = getenv("KUBERNETES_SERVICE_PORT"),
         .files = K8S_SERVICE_ACCOUNT,
     };
+}
+
+static struct k8s_creds *find_creds(const struct k8s_config *config, const struct reporter *reporter,
+                                    char err[static K8S_ERROR])
+{
+    const struct k8s_pod pod = pod_around_us();
     return k8s_creds_new(config, &pod, reporter, err);
+}
+
+#define DNS_PORT 53
+
+void k8s_confine(const struct k8s_config *config, struct sandbox *sandbox)
+{
+    static const char *const certificates[] = {"SSL_CERT_FILE", "SSL_CERT_DIR"}; /* OpenSSL's own */
+    const struct k8s_pod pod = pod_around_us();
+    struct k8s_url url;
+
+    if (config->disabled)
+        return;
+    /* What is wrong here, k8s_client_new says. */
+    if (config->api ? !k8s_url_parse(str_of(config->api), &url)
+                    : !pod.host || !pod.port || !k8s_url_make(pod.host, pod.port, &url))
+        return;
+    (void)OPENSSL_init_ssl(0, NULL); /* now: its configuration file is out of reach later */
+    if (!config->api)
+        sandbox_read(sandbox, pod.files);
+    for (size_t i = 0; i < 2; i++)
+        if (getenv(certificates[i]))
+            sandbox_read(sandbox, getenv(certificates[i]));
+    if (!url.literal)
+        sandbox_connect(sandbox, DNS_PORT);
+    sandbox_connect(sandbox, url.port);
 }
 
 struct k8s_client *k8s_client_new(struct event_base *base, const struct k8s_config *config,

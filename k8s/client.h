@@ -12,6 +12,7 @@
 #include "store/flags.h"
 #include "store/metric.h"
 #include "store/report.h"
+#include "store/sandbox.h"
 #include "store/str.h"
 
 struct event_base;
@@ -45,6 +46,9 @@ struct k8s_client *k8s_client_new(struct event_base *base, const struct k8s_conf
 void k8s_client_free(struct k8s_client *c);
 /* Reads token, CA and keys again (SIGHUP). */
 void k8s_client_reload(struct k8s_client *c);
+/* What a client with this configuration still needs in a sandbox, beside the files of its flags: the API server's port,
+ * and the pod's service account. */
+void k8s_confine(const struct k8s_config *config, struct sandbox *sandbox);
 
 enum k8s_verb { K8S_GET, K8S_PATCH, K8S_CREATE };
 

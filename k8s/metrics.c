@@ -94,11 +94,8 @@ static size_t find(struct k8s_numbers *n, const char *resource)
 
 void k8s_numbers_watches(struct k8s_numbers *n, const struct k8s_seens *seens, int64_t now_ms)
 {
-    const struct k8s_seen *seen;
-
     memset(n->resources, 0, sizeof n->resources);
-    TAILQ_FOREACH(seen, seens, entry)
-    {
+    for (const struct k8s_seen *seen = TAILQ_FIRST(seens); seen; seen = TAILQ_NEXT(seen, entry)) {
         size_t i = find(n, seen->resource);
         uint64_t age_us = seen->opened_ms ? (uint64_t)(now_ms - seen->opened_ms) * 1000 : 0;
         if (i == K8S_RESOURCES)

@@ -142,6 +142,7 @@ enum k8s_watch_state k8s_watch_state(const struct k8s_watch *w, const char **ret
 static void rest(struct k8s_watch *w, int64_t ms)
 {
     w->step = STEP_RESTING;
+    w->seen.opened_ms = 0;
     k8s_timer_set(w->timer, ms);
 }
 
@@ -310,7 +311,6 @@ static void send_list(struct k8s_watch *w)
         w->seen.lists++;
         w->callbacks.on_list(w->callbacks.arg);
     }
-    w->seen.opened_ms = 0;
     w->step = STEP_LISTING;
     w->asking = true;
     k8s_connection_send(w->connection, &(struct k8s_exchange){
@@ -335,7 +335,6 @@ static void send_watch(struct k8s_watch *w)
               k8s_collections_now(&w->collections), seconds);
     k8s_url_escape(&path, str_of(w->version));
     k8s_frame_reset(&w->frame);
-    w->seen.opened_ms = 0;
     w->events = 0;
     w->note = NOTE_NONE;
     w->step = STEP_WATCHING;

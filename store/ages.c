@@ -246,7 +246,8 @@ size_t ages_pick(const struct ages *a, int64_t before_ms, bool protected_last, s
     if (max > AGES_PICK_MAX)
         max = AGES_PICK_MAX;
     for (size_t i = 0; i < a->n && max > 0; i++)
-        if (a->blocks[i]->oldest_s < before_s && (n < max || a->blocks[i]->oldest_s <= heap[0].rank))
+        /* Of those that are as old as the worst so far, a later block has only later ones. */
+        if (a->blocks[i]->oldest_s < before_s && (n < max || a->blocks[i]->oldest_s < heap[0].rank))
             n = pick_block(a->blocks[i], before_s, protected_last, max, heap, n);
     for (size_t left = n; left > 0; left--) { /* the worst is on top, and last */
         ret[left - 1] = heap[0].seq;

@@ -2,8 +2,8 @@
  *
  * What is gathered, in one short read transaction, by key:
  * - all records that share a form with the revision asked for;
- * - of each object that reported it, or is named in `objects`: its records from the newest back to its newest
- *   success or failure;
+ * - of each object that reported it, or is named in `objects`, in each cluster: its records from the newest back to its
+ *   newest success or failure;
  * - where that is a success for another revision: all records that share a form with that one, because they
  *   show which revision was seen first, on the object or on its source.
  * More does no harm: verdict_new() decides what counts. Less would: so every key that was looked up is returned,
@@ -27,7 +27,8 @@ struct gather {
     struct revision asked;
     struct ask_keys *keys;
     struct seqs found;     /* everything, repeated and in no order */
-    struct record *newest; /* of the object being walked: its newest success or failure in each cluster */
+    struct record *newest; /* of the object being walked: its newest success or failure; of
+                              several, should they share a key by chance */
     size_t n_newest;
     size_t cap_newest;
     size_t n_candidates; /* records that share a form with the revision asked for */
@@ -93,12 +94,10 @@ static void newest_note(struct gather *g, const struct record *r)
 
 /* Whether nothing older than r, in order of arrival, can be newer than what was found: an effective time is
  * never after the arrival, arrivals do not decrease, and times are compared in whole seconds. Successes and
- * failures are merged only into their object's newest, so that this holds for merged ones too. With several
- * clusters one walk looks for several objects, and goes to the end. */
+ * failures are merged only into their object's newest, so that this holds for merged ones too. */
 static bool walk_is_done(const struct gather *g, const struct record *r)
 {
-    return !g->s->many_clusters && g->n_newest == 1 &&
-           r->last.received_ms < g->newest[0].last.effective_ms - 1000;
+    return g->n_newest == 1 && r->last.received_ms < g->newest[0].last.effective_ms - 1000;
 }
 
 static void walk_back(struct gather *g, const struct seqs *about, struct str kind, struct str namespace,
@@ -138,19 +137,33 @@ static bool concerns(const struct gather *g, const struct record *r)
     return revision_match(&g->asked, &set).level != MATCH_NONE;
 }
 
-/* An object of any cluster: what it said last and, where that is a success for another revision, what there
- * is about that one. */
-static void gather_object(struct gather *g, struct str kind, struct str namespace, struct str name)
+/* An object of one cluster: what it said last and, where that is a success for another revision, what there is about
+ * that one. */
+static void gather_object_in(struct gather *g, uint64_t key, struct str kind, struct str namespace,
+                             struct str name)
 {
     struct seqs about = {0};
 
     g->n_newest = 0;
-    look_up(g, key_of_object(g->s->seed, kind, namespace, name), &about);
+    if (!index_get(g->s->index, key, &about))
+        g->failed = true;
     walk_back(g, &about, kind, namespace, name);
     for (size_t i = 0; i < g->n_newest; i++)
         if (g->newest[i].class == CLASS_SUCCESS && !concerns(g, &g->newest[i]))
             gather_forms(g, &g->newest[i]);
     seqs_free(&about);
+}
+
+static void gather_object(struct gather *g, struct str kind, struct str namespace, struct str name)
+{
+    uint64_t object = key_of_object(g->s->seed, kind, namespace, name);
+    struct seqs clusters = {0};
+
+    if (key_take(g, object) && !store_object_clusters(g->s, object, &clusters))
+        g->failed = true;
+    for (size_t i = 0; i < clusters.n && !g->failed; i++)
+        gather_object_in(g, key_of_object_in(object, clusters.at[i]), kind, namespace, name);
+    seqs_free(&clusters);
 }
 
 static void gather_all(struct gather *g)

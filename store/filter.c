@@ -109,6 +109,8 @@ static bool read_param(struct filter *f, const struct filter_param *param, struc
         text_add(err, field == FILTER_PARAMS ? STR("unknown parameter \"") : STR("repeated parameter \""));
         text_add_clean(err, str_cut_utf8(param->name, 64));
         text_add(err, STR("\""));
+        for (int i = 0; field == FILTER_PARAMS && i < FILTER_PARAMS; i++)
+            text_addf(err, "%s %s", i == 0 ? ": known are" : ",", names[i]);
         return false;
     }
     f->given[field] = true;

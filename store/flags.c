@@ -86,7 +86,9 @@ static bool parse_one(const struct flag_section *sections, size_t n_sections, in
 {
     struct str word = str_of(argv[*i]);
     ptrdiff_t equals = str_find(word, '=');
-    struct str name = equals < 0 ? word : str_upto(word, (size_t)equals);
+    struct str name = str_eq(word, STR("-h")) ? STR("--help") /* what a newcomer types */
+                      : equals < 0            ? word
+                                              : str_upto(word, (size_t)equals);
     const char *value = equals < 0 ? NULL : argv[*i] + equals + 1;
     void *field = NULL;
     const struct flag *flag = flag_find(sections, n_sections, name, &field);
@@ -130,6 +132,20 @@ bool flags_parse(const struct flag_section *sections, size_t n_sections, int arg
     }
     *ret_words = n_words;
     return true;
+}
+
+void flags_each_file(const struct flag_section *sections, size_t n_sections, flag_visit *visit, void *arg)
+{
+    for (size_t i = 0; i < n_sections; i++)
+        for (const struct flag *flag = sections[i].flags; flag->name; flag++) {
+            const void *field = field_of(&sections[i], flag);
+            if (!flag->argument || strcmp(flag->argument, "FILE") != 0)
+                continue;
+            if (flag->type == FLAG_STRING && *(const char *const *)field)
+                visit(arg, *(const char *const *)field);
+            for (size_t j = 0; flag->type == FLAG_LIST && j < ((const struct flag_list *)field)->n; j++)
+                visit(arg, ((const struct flag_list *)field)->values[j]);
+        }
 }
 
 void flags_print(const struct flag *flags, FILE *out)

@@ -25,7 +25,7 @@ struct flag_list {
 
 struct flag {
     const char *name;     /* with the dashes: "--data-dir"; NULL ends a table */
-    const char *argument; /* as in the help text: "DIR"; NULL for FLAG_BOOL */
+    const char *argument; /* as in the help text: "DIR"; NULL for FLAG_BOOL. "FILE": see flags_each_file */
     enum flag_type type;
     size_t offset;      /* of the field in the table's configuration struct */
     const char *preset; /* default as text, NULL for none */
@@ -44,6 +44,11 @@ struct flag_section {
 #define FLAG_ERROR 256
 bool flags_parse(const struct flag_section *sections, size_t n_sections, int argc, char *const argv[],
                  const char *words[], size_t words_max, size_t *ret_words, char err[static FLAG_ERROR]);
+
+/* Calls visit with the value of every flag whose argument is "FILE": the files that are read while the process runs,
+ * too. Values are borrowed from argv. */
+typedef void flag_visit(void *arg, const char *value);
+void flags_each_file(const struct flag_section *sections, size_t n_sections, flag_visit *visit, void *arg);
 
 /* One line for each flag of a table, with its default: for the help text. */
 void flags_print(const struct flag *flags, FILE *out);

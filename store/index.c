@@ -323,6 +323,14 @@ static uint64_t chain_remove(struct index *ix, uint64_t value, uint64_t seq)
     return next == NO_CHUNK ? 0 : chain_of(next, (uint32_t)value);
 }
 
+void index_prefetch(const struct index *ix, uint64_t key)
+{
+    const struct shard *shard = &ix->shards[key >> 56];
+
+    if (shard->cap)
+        __builtin_prefetch(&shard->slots[home_of(shard, key)], 1);
+}
+
 bool index_add(struct index *ix, uint64_t key, uint64_t seq)
 {
     struct shard *shard = &ix->shards[key >> 56];

@@ -17,6 +17,8 @@ void index_free(struct index *ix);
 /* In any order, though above all that the key already has is cheapest; adding one again does nothing. False when
  * out of memory: nothing was added. */
 bool index_add(struct index *ix, uint64_t key, uint64_t seq);
+/* Has the processor fetch what index_add or index_set of the key will touch first. */
+void index_prefetch(const struct index *ix, uint64_t key);
 /* Makes seq the only number of a key that never had more than one. False when out of memory. */
 bool index_set(struct index *ix, uint64_t key, uint64_t seq);
 /* Removes a number; a key without any is forgotten. What the key does not have is no error. */

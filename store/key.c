@@ -10,10 +10,12 @@
 #include <sys/random.h>
 
 /* Arbitrary odd numbers: the same text as an object, a form and a body has different keys. */
-#define OBJECT_TAG UINT64_C(0x6f626a6563742e6b)
-#define FORM_TAG   UINT64_C(0x666f726d2e6b6579)
-#define BODY_TAG   UINT64_C(0x626f64792e6b6579)
-#define TRACK_TAG  UINT64_C(0x747261636b2e6b65)
+#define OBJECT_TAG    UINT64_C(0x6f626a6563742e6b)
+#define OBJECT_IN_TAG UINT64_C(0x6f626a2e636c2e6b)
+#define CLUSTER_TAG   UINT64_C(0x636c75737465722e)
+#define FORM_TAG      UINT64_C(0x666f726d2e6b6579)
+#define BODY_TAG      UINT64_C(0x626f64792e6b6579)
+#define TRACK_TAG     UINT64_C(0x747261636b2e6b65)
 
 bool key_seed_random(struct key_seed *ret)
 {
@@ -94,6 +96,16 @@ uint64_t key_of_form(struct key_seed seed, const struct revision_form *form)
     return key_siphash(seed, revision_form_text(form)) + FORM_TAG * ((uint64_t)form->kind + 1);
 }
 
+uint64_t key_of_object_in(uint64_t object, uint64_t cluster)
+{
+    return OBJECT_IN_TAG ^ (rotate(object, 7) + rotate(cluster, 47));
+}
+
+uint64_t key_of_cluster(uint64_t cluster)
+{
+    return CLUSTER_TAG ^ cluster;
+}
+
 uint64_t key_of_track_in(uint64_t object, uint64_t cluster, bool decides)
 {
     return TRACK_TAG ^ (rotate(object, 13) + rotate(cluster, 34) + decides);
@@ -119,20 +131,37 @@ static size_t add_once(uint64_t *keys, size_t n, uint64_t key)
     return n + 1;
 }
 
-size_t keys_of_record(struct key_seed seed, const struct record *r, uint64_t body_first_digest,
-                      uint64_t body_last_digest, uint64_t ret[static KEYS_OF_RECORD_MAX])
+size_t keys_of_forms(struct key_seed seed, const struct record *r, uint64_t ret[static KEYS_OF_FORMS_MAX])
 {
     struct revision_set set = revision_set_of(r);
     size_t n = 0;
 
-    ret[n++] = key_of_object(seed, r->kind, r->namespace, r->name);
-    n = add_once(ret, n, key_of_body(body_first_digest));
-    n = add_once(ret, n, key_of_body(body_last_digest));
     for (int m = 0; m < REVISION_MEMBERS; m++) {
         struct revision_form forms[REVISION_MAX_FORMS];
         size_t n_forms = revision_forms(set.member[m], (enum revision_member)m, forms);
         for (size_t i = 0; i < n_forms; i++)
             n = add_once(ret, n, key_of_form(seed, &forms[i]));
     }
+    return n;
+}
+
+size_t keys_begin(uint64_t object, uint64_t body_first_digest, uint64_t body_last_digest,
+                  uint64_t ret[static KEYS_OF_RECORD_MAX])
+{
+    ret[0] = object;
+    size_t n = add_once(ret, 1, key_of_body(body_first_digest));
+    return add_once(ret, n, key_of_body(body_last_digest));
+}
+
+size_t keys_of_record(struct key_seed seed, const struct record *r, uint64_t body_first_digest,
+                      uint64_t body_last_digest, uint64_t ret[static KEYS_OF_RECORD_MAX])
+{
+    uint64_t forms[KEYS_OF_FORMS_MAX];
+    size_t n_forms = keys_of_forms(seed, r, forms);
+    size_t n = keys_begin(key_of_object(seed, r->kind, r->namespace, r->name), body_first_digest,
+                          body_last_digest, ret);
+
+    for (size_t i = 0; i < n_forms; i++)
+        n = add_once(ret, n, forms[i]);
     return n;
 }

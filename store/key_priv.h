@@ -22,6 +22,9 @@ uint64_t key_siphash(struct key_seed seed, struct str bytes);
 
 /* The object without its cluster: a question names objects of any cluster. */
 uint64_t key_of_object(struct key_seed seed, struct str kind, struct str namespace, struct str name);
+/* The object of one cluster, and the cluster: a cluster is given as key_siphash of its name. */
+uint64_t key_of_object_in(uint64_t object, uint64_t cluster);
+uint64_t key_of_cluster(uint64_t cluster);
 uint64_t key_of_form(struct key_seed seed, const struct revision_form *form);
 /* What an object of one cluster says, in one of two ways: successes and failures, or all else. */
 uint64_t key_of_track(struct key_seed seed, const struct record *r);
@@ -30,10 +33,16 @@ uint64_t key_of_track_in(uint64_t object, uint64_t cluster, bool decides);
 /* A digest is key_siphash of the body. */
 uint64_t key_of_body(uint64_t digest);
 
-/* object, body (first and last), and the forms of every member */
-#define KEYS_OF_RECORD_MAX (3 + REVISION_MEMBERS * REVISION_MAX_FORMS)
-/* All keys of a record, each once, that of its object first; returns their number. */
+/* Those of the forms of every member, each once; returns their number. */
+#define KEYS_OF_FORMS_MAX (REVISION_MEMBERS * REVISION_MAX_FORMS)
+size_t keys_of_forms(struct key_seed seed, const struct record *r, uint64_t ret[static KEYS_OF_FORMS_MAX]);
+/* All keys of a record, each once: that of its object first, then those of its bodies (first and last), then those of
+ * its forms. Returns their number. */
+#define KEYS_OF_RECORD_MAX (3 + KEYS_OF_FORMS_MAX)
 size_t keys_of_record(struct key_seed seed, const struct record *r, uint64_t body_first_digest,
                       uint64_t body_last_digest, uint64_t ret[static KEYS_OF_RECORD_MAX]);
+/* The first of them, without those of the forms: for who has key_of_object already. */
+size_t keys_begin(uint64_t object, uint64_t body_first_digest, uint64_t body_last_digest,
+                  uint64_t ret[static KEYS_OF_RECORD_MAX]);
 
 #endif

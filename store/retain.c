@@ -147,18 +147,21 @@ static bool going_add(struct store *s, uint64_t key, uint64_t seq)
 }
 
 /* Notes what the index must forget of a record. One that cannot be read any more goes all the same. */
-static bool note_keys(struct store *s, uint64_t seq)
+static bool note_keys(struct store *s, uint64_t seq, struct going_record *going)
 {
     struct record_stored stored;
     uint64_t keys[KEYS_OF_RECORD_MAX];
 
+    *going = (struct going_record){.seq = seq};
     if (!store_read(s, seq, &stored))
         return true;
     size_t n =
         keys_of_record(s->seed, &stored.record, stored.body_first_digest, stored.body_last_digest, keys);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 1; i < n; i++)
         if (!going_add(s, keys[i], seq))
             return false;
+    going->object = keys[0];
+    going->cluster = key_siphash(s->seed, stored.record.cluster);
     return going_add(s, key_of_track(s->seed, &stored.record), seq);
 }
 
@@ -177,10 +180,10 @@ void retain_pick(struct store *s)
     for (size_t i = 0; i < n; i++) {
         if (store_find_update(s, seqs[i]))
             continue;
-        if (!note_keys(s, seqs[i]))
+        if (!note_keys(s, seqs[i], &s->going[s->n_going]))
             break;
         s->ops[s->n_written + s->n_going] = (struct commit_op){.kind = COMMIT_DELETE, .seq = seqs[i]};
-        s->going[s->n_going++] = seqs[i];
+        s->n_going++;
     }
     store_read_end(s);
     s->high_water[0] = htole64(s->last_seq + s->n_fresh);
@@ -191,8 +194,11 @@ void retain_publish(struct store *s)
 {
     for (size_t i = 0; i < s->n_going_keys; i++)
         index_remove(s->index, s->going_keys[i].key, s->going_keys[i].seq);
-    for (size_t i = 0; i < s->n_going; i++)
-        ages_remove(s->ages, s->going[i]);
+    for (size_t i = 0; i < s->n_going; i++) {
+        ages_remove(s->ages, s->going[i].seq);
+        if (s->going[i].object)
+            store_object_remove(s, s->going[i].object, s->going[i].cluster, s->going[i].seq);
+    }
     s->stats.records -= s->n_going;
     s->stats.expired += s->n_going;
     s->numbers.deleted[s->going_cause] += s->n_going;

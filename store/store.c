@@ -238,6 +238,7 @@ void store_flush(struct store *s)
     commit_give(s->committer, &batch);
 }
 
+/* Whoever ends the process says why, in one line (store_errmsg). */
 static void die(struct store *s, const char *why, int status)
 {
     struct text text;
@@ -246,7 +247,6 @@ static void die(struct store *s, const char *why, int status)
     text_init(&text, s->errmsg, sizeof s->errmsg);
     text_addf(&text, "the data directory %s: %s: %s; restart, and check the disk", s->dir, why,
               mdb_strerror(status));
-    store_report_error(s, why, status);
 }
 
 /* What an error of a commit means for its appends; sets the store's state. */
@@ -288,16 +288,13 @@ static void note_heard(struct store *s, const struct record *r)
         }
 }
 
-bool store_note_record(struct store *s, const struct record *r, uint64_t object)
+bool store_note_record(struct store *s, const struct record *r, uint64_t object, uint64_t cluster)
 {
-    uint64_t digest = key_siphash(s->seed, r->cluster);
-    uint64_t track = key_of_track_in(object, digest, record_decides(r));
+    uint64_t track = key_of_track_in(object, cluster, record_decides(r));
 
-    if (!retain_note(s, r, track) || !index_set(s->index, track, r->seq))
+    if (!store_object_add(s, object, cluster, r->seq) || !retain_note(s, r, track) ||
+        !index_set(s->index, track, r->seq))
         return false;
-    if (s->stats.records == 0)
-        s->cluster_digest = digest;
-    s->many_clusters = s->many_clusters || digest != s->cluster_digest;
     if (r->seq > s->last_seq)
         s->last_seq = r->seq;
     s->stats.records++;
@@ -309,11 +306,12 @@ bool store_note_record(struct store *s, const struct record *r, uint64_t object)
 
 static bool publish_fresh(struct store *s, struct pending *p)
 {
-    for (size_t i = 0; i < p->n_keys; i++)
+    for (size_t i = 1; i < p->n_keys; i++) /* the first is that of the object */
         if (!index_add(s->index, p->keys[i], p->seq))
             return false;
     s->stats.stored++;
-    return store_note_record(s, &p->stored.record, p->keys[0]);
+    return store_note_record(s, &p->stored.record, p->keys[0],
+                             key_siphash(s->seed, p->stored.record.cluster));
 }
 
 /* Of a record's keys only those of its bodies can have changed. */
@@ -456,6 +454,10 @@ bool store_dead(const struct store *s)
 
 bool store_ready(const struct store *s, const char **ret_why)
 {
+    if (s->load) {
+        *ret_why = s->load_why;
+        return false;
+    }
     if (s->dead) {
         *ret_why = "a commit failed; the process is about to end";
         return false;

@@ -7,7 +7,7 @@
  * record by record. Nothing is published or completed before its commit returned. The interface is
  * asynchronous so that another engine (a replicated one) can stand behind it.
  *
- * Life: store_open -> any calls -> store_close. After a failed sync the store is dead (store_dead()): every
+ * Life: store_open (or store_begin, store_load until it is loaded) -> any calls -> store_close. After a failed sync the store is dead (store_dead()): every
  * further append is refused; the process must end, because the page cache cannot be trusted any more.
  */
 #ifndef FES_STORE_STORE_H
@@ -28,6 +28,10 @@ struct store_config {
     int64_t retention_ms;      /* records not changed for so long go; 0: none does */
     uint64_t max_bytes;        /* of the file; the longest-unchanged records go; 0: no bound */
     uint64_t max_queued_bytes; /* bodies appended and not yet committed; 0: STORE_MAX_QUEUED_BYTES */
+    /* Called when all files are open, and before the writer thread is made: a thread inherits what its maker may do.
+     * NULL: nothing. */
+    void (*before_writer)(void *arg);
+    void *before_writer_arg;
 };
 extern const struct flag store_flags[]; /* fill a struct store_config */
 
@@ -43,6 +47,17 @@ extern const struct flag store_flags[]; /* fill a struct store_config */
  * schema, damaged record n) and the mend. The reporter is kept until store_close. */
 struct store *store_open(const struct store_config *config, const struct reporter *reporter,
                          char err[static STORE_ERROR]);
+
+/* The same in slices, for a loop that must answer meanwhile. store_begin takes the directory, opens the file, and fails
+ * as store_open does but for damaged records: they are read by store_load, at most `most` of them each time. Until that has
+ * returned STORE_LOADED, which is the only sign of it, the store is not ready and nothing but store_load, store_ready,
+ * store_get_stats, store_subscribe, store_unsubscribe, store_set_suspended, store_metrics, store_pending, store_dead and store_close may be
+ * called. STORE_LOAD_FAILED: one line in err, and nothing but store_close is left to do. */
+struct store *store_begin(const struct store_config *config, const struct reporter *reporter,
+                          char err[static STORE_ERROR]);
+enum store_loading { STORE_LOADING, STORE_LOADED, STORE_LOAD_FAILED };
+enum store_loading store_load(struct store *s, size_t most, char err[static STORE_ERROR]);
+
 /* Commits what is queued, completes it, stops the writer, closes. Accepts NULL. */
 void store_close(struct store *s);
 
@@ -58,12 +73,19 @@ enum store_status {
  * from store_dispatch or store_close, never from inside store_append. */
 typedef void store_done(void *arg, uint64_t token, enum store_status status, uint64_t seq);
 
-/* Queues one event. `body` and `e` are copied. A result other than STORE_OK means: refused, on_done will not
- * fire. on_done may be NULL. now_ms: wall clock. A repeat (a body byte-equal to the newest record of its
- * object, or to the first or last body of any stored record with a usable timestamp) has no second effect and
- * completes with that record's seq. So does a VIA_STATUS event that says what the newest success or failure of its
- * object says already. A statement that its object already made is coalesced (store/coalesce.c) and completes with the
- * seq of the record that it is now part of. */
+/* Queues one event. `body` and `e` are copied. A result other than STORE_OK means: refused, on_done will not fire. on_done
+ * may be NULL. now_ms: wall clock.
+ *
+ * A repeat (a body byte-equal to the newest record of its object, or to the first or last body of any stored record with a
+ * usable timestamp) has no second effect and completes with that record's seq. So does a VIA_STATUS event that says what
+ * the newest success or failure of its object says already. A statement that its object already made is coalesced
+ * (store/coalesce.c) and completes with the seq of the record that it is now part of.
+ *
+ * Where nothing tells a retried delivery from a new statement, it is taken for a new one: of a body without a usable
+ * timestamp when its object said something else meanwhile, and of a body that is neither the first nor the last of its
+ * record any more. Such a delivery counts anew and, without a timestamp, is said now; whoever sends without a clock may
+ * mean just that (fail, succeed, fail), and of the two errors a statement too many only makes a success or a failure
+ * younger, while one too few would hide it. */
 enum store_status store_append(struct store *s, const struct flux_event *e, struct str body,
                                enum event_via via, int64_t now_ms, store_done *on_done, void *arg,
                                uint64_t token);
@@ -82,7 +104,8 @@ void store_dispatch(struct store *s);
 bool store_pending(const struct store *s);
 
 bool store_dead(const struct store *s);
-/* Whether appends are accepted now; when not, *ret_why (static text) says why. For readiness. While the disk is full,
+/* Whether appends are accepted now; when not, *ret_why (valid until the next call) says why, and while the store is being
+ * opened also how far that is. For readiness. While the disk is full,
  * asking makes the next store_flush try a small commit: a server that is not ready gets no events to try with. */
 bool store_ready(const struct store *s, const char **ret_why);
 const char *store_errmsg(const struct store *s);
@@ -114,8 +137,6 @@ uint64_t store_newest(const struct store *s);
 uint64_t store_gone(const struct store *s);
 /* One record. False when it is not stored. */
 bool store_get(struct store *s, uint64_t seq, store_visit *visit, void *arg);
-/* Records that carry at least one of the keys, each once, ascending. `keys` need not be sorted. */
-void store_find(struct store *s, struct record_keys keys, store_visit *visit, void *arg);
 
 /* For explanations: whether the object, of the cluster that --cluster names, is known to be suspended. NULL: nobody
  * knows. arg is borrowed until store_close. */

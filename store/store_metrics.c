@@ -76,7 +76,8 @@ static const struct metric metrics[] = {
     {.name = "flux_event_store_store_ready",
      .type = METRIC_GAUGE,
      .offset = AT(ready),
-     .help = "1 when events can be stored, 0 when the disk is full or has failed."},
+     .help = "1 when events can be stored, 0 when the disk is full or has failed, and while the store is "
+             "opened."},
     {.name = "flux_event_store_store_deleted_records_total",
      .offset = AT(deleted),
      .help = "Records that retention deleted, by what they exceeded.",
@@ -107,7 +108,7 @@ static const void *collect(void *store)
     n->records = stats.records;
     n->index_bytes = index_bytes(s->index);
     n->queued_bytes = stats.queued_bytes;
-    n->ready = !s->full && !s->dead;
+    n->ready = !s->load && !s->full && !s->dead;
     return n;
 }
 

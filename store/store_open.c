@@ -1,11 +1,8 @@
-/* Opening and closing the store (see store.h).
+/* Opening and closing the store (see store.h); verifying one.
  *
- * Order: directory, file system, lock, a new store if there is none, LMDB, schema, index, writer; every step names the directory and the
- * mend when it fails, and leaves nothing behind. Opening writes only when the store is new.
- *
- * Invariant: a store that opens has every record readable: each head was read and its checksum checked while
- * the index was built. A damaged record refuses the start; to go on without it would be to forget an
- * acknowledged event in silence.
+ * Order: directory, file system, lock, a new store if there is none, LMDB, schema; then what is kept in memory
+ * (store_load.c), and last the writer. Every step names the directory and the mend when it fails, and leaves nothing
+ * behind. Opening writes only when the store is new.
  */
 #include <endian.h>
 #include <errno.h>
@@ -248,80 +245,10 @@ static bool open_new(struct store *s, char err[static STORE_ERROR])
     return sync_dir(s->dir) || fail(s, err, "cannot be synced", strerror(errno));
 }
 
-/* Adds one stored record to the index. Returns what is wrong, or NULL. */
-static const char *load(struct store *s, const MDB_val *key, const MDB_val *value, uint64_t *ret_seq)
-{
-    struct record_stored stored;
-    uint64_t keys[KEYS_OF_RECORD_MAX];
-    uint64_t big_endian;
-
-    if (key->mv_size != sizeof big_endian)
-        return "its key has a wrong length";
-    memcpy(&big_endian, key->mv_data, sizeof big_endian);
-    *ret_seq = be64toh(big_endian);
-    const char *wrong = record_decode(*ret_seq, (struct str){value->mv_data, value->mv_size}, &stored);
-    if (wrong)
-        return wrong;
-    size_t n =
-        keys_of_record(s->seed, &stored.record, stored.body_first_digest, stored.body_last_digest, keys);
-    for (size_t i = 0; i < n; i++)
-        if (!index_add(s->index, keys[i], *ret_seq))
-            return "there is not enough memory for the index";
-    if (!store_note_record(s, &stored.record, keys[0]))
-        return "there is not enough memory for the index";
-    if (stored.record.last.received_ms > s->last_received_ms)
-        s->last_received_ms = stored.record.last.received_ms;
-    return NULL;
-}
-
-static bool load_all(struct store *s, char err[static STORE_ERROR])
-{
-    MDB_cursor *cursor;
-    MDB_val key;
-    MDB_val value;
-    const char *wrong = NULL;
-    uint64_t seq = 0;
-    int status = mdb_cursor_open(s->reader, s->events, &cursor);
-
-    if (status)
-        return fail(s, err, "cannot be read", mdb_strerror(status));
-    while (!wrong && (status = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0)
-        wrong = load(s, &key, &value, &seq);
-    mdb_cursor_close(cursor);
-    if (wrong) {
-        char what[64];
-        (void)snprintf(what, sizeof what, "cannot be used: record %llu", (unsigned long long)seq);
-        return fail(s, err, what, wrong);
-    }
-    return status == MDB_NOTFOUND || fail(s, err, "cannot be read", mdb_strerror(status));
-}
-
-static bool open_index(struct store *s, char err[static STORE_ERROR])
-{
-    int status = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &s->reader);
-
-    if (status)
-        return fail(s, err, "cannot be read", mdb_strerror(status));
-    MDB_stat stat = {0};
-    (void)mdb_stat(s->reader, s->events, &stat);
-    s->index = index_new(stat.ms_entries); /* most keys are those of bodies, one for each record */
-    s->ages = ages_new();
-    bool loaded = s->index && s->ages ? load_all(s, err) : fail(s, err, "cannot be used", strerror(ENOMEM));
-    mdb_txn_reset(s->reader);
-    if (loaded)
-        retain_measure(s);
-    return loaded;
-}
-
-static bool open_writer(struct store *s, char err[static STORE_ERROR])
-{
-    s->committer = commit_start(s->env, s->events, s->meta);
-    return s->committer || fail(s, err, "cannot be used: no thread", strerror(errno));
-}
-
 static void store_free(struct store *s)
 {
     commit_stop(s->committer);
+    store_load_free(s);
     if (s->reader)
         mdb_txn_abort(s->reader);
     if (s->env)
@@ -332,6 +259,7 @@ static void store_free(struct store *s)
     hints_free(&s->hints);
     ages_free(s->ages);
     free(s->going_keys);
+    free(s->clusters);
     free(s->dir);
     free(s->cluster);
     free(s);
@@ -369,16 +297,29 @@ fail:
     return NULL;
 }
 
-struct store *store_open(const struct store_config *config, const struct reporter *reporter,
-                         char err[static STORE_ERROR])
+struct store *store_begin(const struct store_config *config, const struct reporter *reporter,
+                          char err[static STORE_ERROR])
 {
     struct store *s = store_new(config, reporter, err);
 
     if (!s)
         return NULL;
     retain_init(s, config);
-    if (!open_new(s, err) || !open_env(s, s->dir, err) || !open_schema(s, err) || !open_index(s, err) ||
-        !open_writer(s, err)) {
+    if (!open_new(s, err) || !open_env(s, s->dir, err) || !open_schema(s, err) || !store_load_begin(s, err)) {
+        store_free(s);
+        return NULL;
+    }
+    if (config->before_writer)
+        config->before_writer(config->before_writer_arg);
+    return s;
+}
+
+struct store *store_open(const struct store_config *config, const struct reporter *reporter,
+                         char err[static STORE_ERROR])
+{
+    struct store *s = store_begin(config, reporter, err);
+
+    if (s && store_load(s, SIZE_MAX, err) != STORE_LOADED) {
         store_free(s);
         return NULL;
     }

@@ -1,5 +1,5 @@
 /* Inside of the store: shared by store.c (appends, life of a batch), store_open.c, store_read.c, store_repeat.c and
- * coalesce.c (what an append is), retain.c (what goes), and by ask.c, which reads. */
+ * coalesce.c (what an append is), retain.c (what goes), store_load.c, store_object.c, and by ask.c, which reads. */
 #ifndef FES_STORE_STORE_PRIV_H
 #define FES_STORE_STORE_PRIV_H
 
@@ -72,6 +72,11 @@ struct going_key {
     uint64_t key;
     uint64_t seq;
 };
+struct going_record {
+    uint64_t seq;
+    uint64_t object; /* 0: the record could not be read */
+    uint64_t cluster;
+};
 
 /* What store_metrics says. The gauges are filled by store_collect. */
 enum deleted_cause { DELETED_AGE, DELETED_SIZE, DELETED_CAUSES };
@@ -114,10 +119,13 @@ struct store {
     struct committer *committer;
     struct key_seed seed;
     struct index *index;
+    struct store_load *load;  /* while the store is being opened; NULL after */
+    char load_why[96];        /* how far that is */
     uint64_t last_seq;        /* newest published record: readers see nothing above */
     int64_t last_received_ms; /* of the newest append */
-    bool many_clusters;       /* records of more than one cluster are, or were, in the store */
-    uint64_t cluster_digest;  /* of the first one seen */
+    uint64_t *clusters;       /* key_siphash of each that was heard of; store_object.c */
+    size_t n_clusters;
+    size_t cap_clusters;
     struct hints hints;
     bool hints_loaded; /* from what was stored before the store was opened */
     struct store_heard heard[HEARD_KINDS];
@@ -148,9 +156,9 @@ struct store {
     int64_t retain_now_ms; /* of the last tick */
     int64_t retain_due_ms; /* nothing is due by age before */
     int64_t retain_retry_ms;
-    bool aging;                        /* something is due by age */
-    bool slice_wanted;                 /* the next commit takes a slice along */
-    uint64_t going[STORE_RETAIN_ROWS]; /* deleted by the batch in flight */
+    bool aging;                                   /* something is due by age */
+    bool slice_wanted;                            /* the next commit takes a slice along */
+    struct going_record going[STORE_RETAIN_ROWS]; /* deleted by the batch in flight */
     size_t n_going;
     enum deleted_cause going_cause;
     struct going_key *going_keys;
@@ -228,8 +236,21 @@ void store_drain(struct store *s);
 /* Same object of the same cluster. */
 bool record_same_object(const struct record *a, const struct record *b);
 
-/* A new record is in the index now, object being its first key: moves last_seq, counts. False when out of memory. */
-bool store_note_record(struct store *s, const struct record *r, uint64_t object);
+/* A new record is in the index now, but for what is about its object: adds that, moves last_seq, counts. object: its
+ * first key; cluster: key_siphash of its cluster. False when out of memory. */
+bool store_note_record(struct store *s, const struct record *r, uint64_t object, uint64_t cluster);
+
+/* store_object.c. Which records are about an object (key_of_object) in a cluster (key_siphash of its name): those under
+ * key_of_object_in. */
+bool store_object_add(struct store *s, uint64_t object, uint64_t cluster,
+                      uint64_t seq); /* False when out of memory. */
+void store_object_remove(struct store *s, uint64_t object, uint64_t cluster, uint64_t seq);
+/* The clusters that have such an object. `clusters` is empty before. False when out of memory. */
+bool store_object_clusters(const struct store *s, uint64_t object, struct seqs *clusters);
+
+/* store_load.c. Needs an open environment. store_load_free also when there is nothing to free. */
+bool store_load_begin(struct store *s, char err[static STORE_ERROR]);
+void store_load_free(struct store *s);
 
 void store_report_error(const struct store *s, const char *sentence, int status);
 

@@ -82,24 +82,6 @@ bool store_get(struct store *s, uint64_t seq, store_visit *visit, void *arg)
     return found;
 }
 
-void store_find(struct store *s, struct record_keys keys, store_visit *visit, void *arg)
-{
-    struct seqs seqs = {0};
-    struct record_stored stored;
-    bool more = true;
-
-    for (size_t i = 0; i < keys.n && more; i++)
-        more = index_get(s->index, keys.at[i], &seqs);
-    seqs_sort(&seqs);
-    if (more && store_read_begin(s)) {
-        for (size_t i = 0; i < seqs.n && more; i++)
-            if (store_read(s, seqs.at[i], &stored))
-                more = visit(arg, &stored.record);
-        store_read_end(s);
-    }
-    seqs_free(&seqs);
-}
-
 /* A walk over records by sequence number. */
 struct walk {
     struct store *s;

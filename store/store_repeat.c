@@ -65,11 +65,12 @@ struct pending *store_find_update(const struct store *s, uint64_t seq)
     return NULL;
 }
 
-/* Whether nothing stored is newer than seq about the object. The key leaves the cluster out, so the newest
- * under it may be about another cluster's object of that name; only then the ones before it are looked at. */
+/* Whether nothing stored is newer than seq about the object. What is under its key may be another's by chance; only then
+ * the ones before are looked at. */
 static bool is_newest_stored(struct store *s, const struct record *r, uint64_t seq)
 {
-    uint64_t key = key_of_object(s->seed, r->kind, r->namespace, r->name);
+    uint64_t key = key_of_object_in(key_of_object(s->seed, r->kind, r->namespace, r->name),
+                                    key_siphash(s->seed, r->cluster));
     struct seqs about = {0};
     struct record_stored other;
     uint64_t first;

@@ -60,7 +60,9 @@ static void look_at_stored(struct store *s, struct look *look)
     struct seqs about = {0};
     struct record_stored stored;
 
-    if (index_get(s->index, key_of_object(s->seed, said->kind, said->namespace, said->name), &about))
+    uint64_t object = key_of_object(s->seed, said->kind, said->namespace, said->name);
+    uint64_t key = key_of_object_in(object, key_siphash(s->seed, said->cluster));
+    if (index_get(s->index, key, &about))
         for (size_t i = about.n, n = 0; i-- > 0 && n < LOOKED_AT && look->same == 0; n++)
             if (store_read(s, about.at[i], &stored))
                 look_at(look, &stored.record);

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Format, forbidden functions, sizes, left-over marks, static analysis, shell scripts.
+# Format, forbidden functions, sizes, left-over marks, static analysis, shell scripts, the manual, workflows.
 set -uo pipefail
 
 failed=0
@@ -32,10 +32,24 @@ for file in "${product[@]}"; do
 done
 [ "$(wc -l <Makefile)" -le 200 ] || fail "Makefile has more than 200 lines"
 
-cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability,performance --inline-suppr \
+# The lists' macros: without them cppcheck reads a loop as a call.
+queue=$(cc -E -x c -include sys/queue.h /dev/null | sed -n 's/^# 1 "\(.*queue\.h\)".*/\1/p' | head -n 1)
+cppcheck --include="$queue" --quiet --error-exitcode=1 --std=c11 --enable=warning,portability,performance --inline-suppr \
   --suppress=missingIncludeSystem --suppress=invalidPrintfArgType_sint -I. \
   "${product[@]/%.h/.h}" || fail "cppcheck"
 shellcheck -x "${scripts[@]}" || fail "shellcheck"
+mandoc -T lint -W warning docs/flux-event-store.8 || fail "mandoc"
+
+# Workflows; the scripts in them go through shellcheck, too. Where Go is needed anyway (e2e, CI), it is there.
+command -v go >/dev/null || PATH=$PATH:/usr/local/go/bin
+if command -v go >/dev/null; then
+  go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 || fail "actionlint"
+  # A tag can be moved to another commit.
+  hits=$(grep -nE '^ *(- )?uses: ' .github/workflows/*.yml | grep -vE 'uses: (\./|[^@]+@[0-9a-f]{40} # v)') &&
+    fail "actions that are not pinned by commit"$'\n'"$hits"
+else
+  echo "lint: workflows are left out: actionlint needs Go"
+fi
 
 [ $failed -eq 0 ] && echo "lint: ok"
 exit $failed

@@ -15,16 +15,29 @@
 {{- end -}}
 {{- end -}}
 
+{{/* A name with an ending, still short enough to be one; takes root and suffix. */}}
+{{- define "fes.nameWith" -}}
+{{- $room := sub 63 (len .suffix) | int -}}
+{{- printf "%s%s" (include "fes.fullname" .root | trunc $room | trimSuffix "-") .suffix -}}
+{{- end -}}
+
 {{- define "fes.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "fes.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{- define "fes.labels" -}}
-{{ include "fes.selectorLabels" . }}
+{{- define "fes.commonLabels" -}}
+{{- with .Values.commonLabels }}
+{{- toYaml . }}
+{{ end -}}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end -}}
+
+{{- define "fes.labels" -}}
+{{ include "fes.selectorLabels" . }}
+{{ include "fes.commonLabels" . }}
 {{- end -}}
 
 {{- define "fes.serviceAccountName" -}}
@@ -47,11 +60,37 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- default (include "fes.fullname" .) .Values.persistence.existingClaim -}}
 {{- end -}}
 
-{{/* The final dot stops the resolver from trying every search domain first. */}}
-{{- define "fes.address" -}}
-{{- $host := printf "%s.%s.svc.%s." (include "fes.fullname" .) .Release.Namespace .Values.clusterDomain -}}
+{{/* scheme://host[:port] of the Service. The final dot stops the resolver from trying every search domain first; a
+     certificate does not have it, so it is left out with TLS. */}}
+{{- define "fes.url" -}}
+{{- $tls := not (empty .Values.tls.existingSecret) -}}
+{{- $host := printf "%s.%s.svc.%s%s" (include "fes.fullname" .) .Release.Namespace .Values.clusterDomain (ternary "" "." $tls) -}}
 {{- $port := int .Values.service.port -}}
-http://{{ $host }}{{ if ne $port 80 }}:{{ $port }}{{ end }}/events
+{{ ternary "https" "http" $tls }}://{{ $host }}{{ if ne $port (ternary 443 80 $tls) }}:{{ $port }}{{ end }}
+{{- end -}}
+
+{{- define "fes.secretName" -}}
+{{- default (include "fes.fullname" .) .Values.hmac.existingSecret -}}
+{{- end -}}
+
+{{/* The keys of the Secret that the pod reads, separated by spaces; empty: it reads none. */}}
+{{- define "fes.secretKeys" -}}
+{{- $keys := list -}}
+{{- if .Values.hmac.enabled -}}{{- $keys = concat (list "token") .Values.hmac.moreKeys -}}{{- end -}}
+{{- if .Values.auth.postToken -}}{{- $keys = append $keys "post-token" -}}{{- end -}}
+{{- if .Values.auth.readToken -}}{{- $keys = append $keys "read-token" -}}{{- end -}}
+{{- join " " $keys -}}
+{{- end -}}
+
+{{/* Where the Provider and the Alert are, as a JSON list. */}}
+{{- define "fes.fluxNamespaces" -}}
+{{- if not .Values.flux.enabled -}}
+[]
+{{- else if .Values.flux.perNamespace -}}
+{{- uniq .Values.flux.namespaces | toJson -}}
+{{- else -}}
+{{- list .Values.flux.namespace | toJson -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Cluster-wide objects of two releases of one name must not collide: their names end in the namespace. */}}

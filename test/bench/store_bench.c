@@ -1,5 +1,5 @@
-/* What the store costs: a commit beside the same put in bare LMDB, appends per second in groups, and what a
- * million records take to open and to hold. Prints a table; gates nothing.
+/* What the store costs: a commit beside the same put in bare LMDB, appends per second in groups, a question about an
+ * object that a fleet of clusters has, and what a million records take to open and to hold. Prints a table; gates nothing.
  *
  *   store_bench DIR [RECORDS]      DIR: an empty directory on the disk to be measured
  */
@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "store/ask.h"
 #include "store/store_priv.h"
 
 #define SINGLES 2000
@@ -178,6 +179,50 @@ static long resident_anon_kb(void)
     return kb;
 }
 
+#define FLEET         50
+#define FLEET_RECORDS 30000
+#define ASKS          200
+
+static void revision_of_fleet(unsigned commit, char revision[static 64])
+{
+    (void)snprintf(revision, 64, "main@sha1:%08x%032x", (unsigned)(commit * 0x9E3779B1u), commit);
+}
+
+/* An object of the same name in each of a fleet's clusters, which report it for 600 revisions; the last is asked for. */
+static void bench_fleet(const char *dir)
+{
+    char path[4096];
+    char cluster[32];
+    char revision[64];
+    char body[32];
+    struct verdict_now now = {.wall_ms = NOW_MS + FLEET_RECORDS * 1000, .failures_from_ms = INT64_MIN};
+
+    (void)snprintf(path, sizeof path, "%s/fleet", dir);
+    struct store *s = open_store(path);
+    for (unsigned i = 0; i < FLEET_RECORDS; i++) {
+        (void)snprintf(cluster, sizeof cluster, "cluster-%u", i % FLEET);
+        (void)snprintf(body, sizeof body, "{%u}", i);
+        revision_of_fleet(i / FLEET, revision);
+        struct flux_event e = {.kind = STR("Kustomization"),
+                               .namespace = STR("flux-system"),
+                               .name = STR("apps"),
+                               .cluster = str_of(cluster),
+                               .severity = STR("info"),
+                               .reason = STR("ReconciliationSucceeded"),
+                               .revision = str_of(revision)};
+        (void)store_append(s, &e, str_of(body), VIA_WEBHOOK, NOW_MS + (int64_t)i * 1000, NULL, NULL, 0);
+        if (i % 1000 == 999)
+            (void)turn(s);
+    }
+    struct question q = {.revision = str_of(revision), .expect = 1, .since_ms = INT64_MIN};
+    double start = now_us();
+    for (int i = 0; i < ASKS; i++)
+        verdict_free(ask(s, &q, now, NULL));
+    printf("a question about an object of %d clusters with %d records %10.0f us\n", FLEET, FLEET_RECORDS,
+           (now_us() - start) / ASKS);
+    store_close(s);
+}
+
 int main(int argc, char **argv)
 {
     uint64_t i = 0;
@@ -194,6 +239,7 @@ int main(int argc, char **argv)
     while (i < records)
         bench_group(s, &i, 1024, records - i > 200000 ? 200000 : (size_t)(records - i) + 1024);
     store_close(s);
+    bench_fleet(argv[1]);
 
     long before = resident_anon_kb();
     for (int round = 0; round < 3; round++) {

@@ -9,11 +9,19 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* ---- events.c: event n has a body that only n determines, with a revision of its own, so that none is a repeat of
- * another and none is coalesced onto another. Most are as large as Flux's; some span several pages. ---- */
+/* ---- events.c: event n has a body that only n determines, with a revision of its own (but see event_statements), so that
+ * none is a repeat of another and none is coalesced onto another. Most are as large as Flux's; some span several pages. ---- */
 
 #define EVENT_BODY_MAX 49152
 size_t event_body(uint64_t n, char body[static EVENT_BODY_MAX]);
+/* About which object event n is. The first events are about objects that are never heard of again. */
+#define EVENT_OBJECTS 194
+uint64_t event_object(uint64_t n);
+/* How many events of an object, one after another, say the same and can be coalesced. 1: none; set it before the first
+ * event is made. */
+extern unsigned event_statements;
+/* What event n says: equal only for events that say the same. */
+uint64_t event_statement(uint64_t n);
 /* The n of a body made by event_body; 0 when it is none. */
 uint64_t event_number(const char *body, size_t len);
 
@@ -21,10 +29,12 @@ uint64_t event_number(const char *body, size_t len);
 
 struct ledger {
     uint64_t *ids; /* by n; 0: never acknowledged */
+    uint64_t *at;  /* by n: acked_bytes when it was */
     size_t cap;
     uint64_t last; /* greatest n that was ever sent */
     uint64_t acked;
-    char wrong[256]; /* the first contradiction: two ids for one event */
+    uint64_t acked_bytes; /* of bodies */
+    char wrong[256];      /* the first contradiction: two ids for one event */
 };
 void ledger_ack(struct ledger *l, uint64_t n, uint64_t id);
 uint64_t ledger_id(const struct ledger *l, uint64_t n);
@@ -54,8 +64,10 @@ struct server {
     char log[65536]; /* what it said so far, cut at the end */
     size_t log_len;
 };
-/* Starts `binary` on dir and a free port. env: further NAME=VALUE, ended by NULL; may be NULL. */
-bool server_start(struct server *s, const char *binary, const char *dir, const char *const *env);
+/* Starts `binary` on dir and a free port. max_size: --max-size, NULL for the preset. env: further NAME=VALUE, ended by
+ * NULL; may be NULL. */
+bool server_start(struct server *s, const char *binary, const char *dir, const char *max_size,
+                  const char *const *env);
 /* Waits until it answers 200 on /readyz. False when it has ended or the deadline (CLOCK_MONOTONIC, us) is over. */
 bool server_ready(struct server *s, int64_t deadline_us);
 /* Reads what it wrote. False at the end of the file. */

@@ -18,6 +18,21 @@ static size_t padding(uint64_t n)
     return n * 7919 % 500;
 }
 
+unsigned event_statements = 1;
+
+#define QUIET  97
+#define LIVELY (EVENT_OBJECTS - QUIET)
+
+uint64_t event_object(uint64_t n)
+{
+    return n < QUIET ? n : QUIET + n % LIVELY;
+}
+
+uint64_t event_statement(uint64_t n)
+{
+    return n < QUIET ? n : QUIET + n / LIVELY / event_statements * LIVELY + n % LIVELY;
+}
+
 size_t event_body(uint64_t n, char body[static EVENT_BODY_MAX])
 {
     size_t pad = padding(n);
@@ -27,7 +42,8 @@ size_t event_body(uint64_t n, char body[static EVENT_BODY_MAX])
         "\"severity\":\"info\",\"timestamp\":\"2021-03-01T10:00:00Z\","
         "\"reason\":\"ReconciliationSucceeded\",\"metadata\":{\"revision\":\"main@sha1:%040llx\"},"
         "\"id\":" MARK "%llu\",\"message\":\"",
-        (unsigned long long)(n % 97), (unsigned long long)(n * 0x9e3779b97f4a7c15u), (unsigned long long)n);
+        (unsigned long long)event_object(n), (unsigned long long)(event_statement(n) * 0x9e3779b97f4a7c15u),
+        (unsigned long long)n);
     size_t at = (size_t)len;
 
     for (size_t i = 0; i < pad; i++)
@@ -46,19 +62,28 @@ uint64_t event_number(const char *body, size_t len)
 
 void ledger_ack(struct ledger *l, uint64_t n, uint64_t id)
 {
+    static char body[EVENT_BODY_MAX];
+
     if (n >= l->cap) {
         size_t cap = (n + 1) * 2;
         uint64_t *ids = realloc(l->ids, cap * sizeof *ids);
-        if (!ids)
+        uint64_t *at = realloc(l->at, cap * sizeof *at);
+        if (!ids || !at)
             abort();
         memset(ids + l->cap, 0, (cap - l->cap) * sizeof *ids);
+        memset(at + l->cap, 0, (cap - l->cap) * sizeof *at);
         l->ids = ids;
+        l->at = at;
         l->cap = cap;
     }
     if (l->ids[n] != 0 && l->ids[n] != id && !l->wrong[0])
         (void)snprintf(l->wrong, sizeof l->wrong, "event %llu was acknowledged as %llu and as %llu",
                        (unsigned long long)n, (unsigned long long)l->ids[n], (unsigned long long)id);
-    l->acked += l->ids[n] == 0;
+    if (l->ids[n] == 0) {
+        l->acked++;
+        l->acked_bytes += event_body(n, body);
+        l->at[n] = l->acked_bytes;
+    }
     l->ids[n] = id;
     if (n > l->last)
         l->last = n;
@@ -72,5 +97,6 @@ uint64_t ledger_id(const struct ledger *l, uint64_t n)
 void ledger_free(struct ledger *l)
 {
     free(l->ids);
+    free(l->at);
     *l = (struct ledger){0};
 }

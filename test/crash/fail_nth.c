@@ -1,10 +1,12 @@
 /* LD_PRELOAD: the n-th call of a kind fails.
  *
  * FES_FAIL_CALL names the kind (enum kind), FES_FAIL_NTH says which call counts from, FES_FAIL_ERRNO what it fails with
- * (0: a write that is cut short), FES_FAIL_ON=1 lets every later call fail too. A call that fails is not made. When it
- * happens "fail_nth: fired" is written to stderr; at the end of the process, how many calls there were.
+ * (0: a write that is cut short), FES_FAIL_ON=1 lets every later call fail too. With FES_FAIL_WHILE instead of FES_FAIL_NTH
+ * every call fails while the file of that name exists. A call that fails is not made. When it happens for the first time
+ * "fail_nth: fired" is written to stderr; at the end of the process, how many calls there were.
  *
- * A write of a regular file is a `pwrite`, however it is made; `writev` and `readv` are those of sockets.
+ * A write of a regular file is a `pwrite`, however it is made; `meta` is one that is synced by itself, which is how LMDB
+ * writes its meta page; `writev` and `readv` are those of sockets.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -26,7 +28,7 @@
 #define NOT_MAPPED  ((void *)-1)
 /* clang-format off */
 #define KINDS(X) \
-    X(malloc) X(pwrite) X(fdatasync) X(fsync) X(fallocate) X(rename) X(mmap) X(accept4) X(readv) X(writev)
+    X(malloc) X(pwrite) X(meta) X(fdatasync) X(fsync) X(fallocate) X(rename) X(mmap) X(accept4) X(readv) X(writev)
 /* clang-format on */
 #define KIND_ENUM(k) KIND_##k,
 #define KIND_TEXT(k) #k,
@@ -38,6 +40,8 @@ static struct {
     long nth;
     int error;
     bool on;
+    const char *while_file;
+    atomic_bool fired;
     atomic_long calls;
 } plan = {.kind = KIND_NONE};
 
@@ -63,6 +67,7 @@ __attribute__((constructor)) static void plan_read(void)
     plan.nth = nth ? strtol(nth, NULL, 10) : 0;
     plan.error = error ? (int)strtol(error, NULL, 10) : EIO;
     plan.on = getenv("FES_FAIL_ON") != NULL;
+    plan.while_file = getenv("FES_FAIL_WHILE");
     for (int kind = 0; call && kind < KIND_NONE; kind++)
         if (strcmp(call, names[kind]) == 0)
             plan.kind = (enum kind)kind;
@@ -81,9 +86,11 @@ static bool fails(enum kind kind)
     if (kind != plan.kind)
         return false;
     long n = atomic_fetch_add(&plan.calls, 1) + 1;
-    if (n < plan.nth || plan.nth == 0 || (n > plan.nth && !plan.on))
+    bool now = plan.while_file ? access(plan.while_file, F_OK) == 0
+                               : plan.nth > 0 && (n == plan.nth || (n > plan.nth && plan.on));
+    if (!now)
         return false;
-    if (n == plan.nth)
+    if (!atomic_exchange(&plan.fired, true))
         say("fail_nth: fired\n");
     errno = plan.error;
     return true;
@@ -162,9 +169,14 @@ static bool is_type(int fd, mode_t type)
     return is;
 }
 
+static bool is_synced(int fd)
+{
+    return plan.kind == KIND_meta && (fcntl(fd, F_GETFL) & O_DSYNC) != 0;
+}
+
 ssize_t pwrite(int fd, const void *bytes, size_t len, off_t offset)
 {
-    if (fails(KIND_pwrite))
+    if (fails(KIND_pwrite) || (is_synced(fd) && fails(KIND_meta)))
         return plan.error ? -1 : NEXT(pwrite)(fd, bytes, len / 2, offset);
     return NEXT(pwrite)(fd, bytes, len, offset);
 }

@@ -60,7 +60,7 @@ static bool run_round(struct proof *p, uint64_t *from)
     struct server server;
     int64_t start = now_us();
 
-    if (!server_start(&server, p->binary, p->dir, NULL) || !server_ready(&server, start + HANG_US)) {
+    if (!server_start(&server, p->binary, p->dir, NULL, NULL) || !server_ready(&server, start + HANG_US)) {
         (void)snprintf(p->wrong, sizeof p->wrong, "not ready after %d s: %.400s", HANG_US / 1000000,
                        server.log);
         server_kill(&server);

@@ -115,7 +115,7 @@ static bool run_server(const struct world *w, const struct env *env, const char 
     int64_t deadline = now_us() + HANG_US;
     int status = 0;
 
-    if (!server_start(&server, w->binary, store, env->all) || !server_ready(&server, deadline)) {
+    if (!server_start(&server, w->binary, store, NULL, env->all) || !server_ready(&server, deadline)) {
         (void)snprintf(err, 256, "the server is not ready: %.200s", server.log);
         server_kill(&server);
         return false;

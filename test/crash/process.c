@@ -39,7 +39,8 @@ static int port_pick(void)
     return picked ? ntohs(address.sin_port) : 0;
 }
 
-static void become_server(const char *binary, const char *dir, const char *const *env, int out, int port)
+static void become_server(const char *binary, const char *dir, const char *max_size, const char *const *env,
+                          int out, int port)
 {
     char listen[32];
 
@@ -50,11 +51,13 @@ static void become_server(const char *binary, const char *dir, const char *const
     (void)dup2(out, STDOUT_FILENO);
     for (; env && *env; env++)
         (void)putenv((char *)(uintptr_t)*env);
-    (void)execl(binary, binary, "--listen", listen, "--data-dir", dir, "--no-kube", (char *)NULL);
+    (void)execl(binary, binary, "--listen", listen, "--data-dir", dir, "--no-kube",
+                max_size ? "--max-size" : (char *)NULL, max_size, (char *)NULL);
     _exit(127);
 }
 
-bool server_start(struct server *s, const char *binary, const char *dir, const char *const *env)
+bool server_start(struct server *s, const char *binary, const char *dir, const char *max_size,
+                  const char *const *env)
 {
     int pipes[2];
 
@@ -66,7 +69,7 @@ bool server_start(struct server *s, const char *binary, const char *dir, const c
     s->out = pipes[0];
     s->pid = fork();
     if (s->pid == 0)
-        become_server(binary, dir, env, pipes[1], s->port);
+        become_server(binary, dir, max_size, env, pipes[1], s->port);
     (void)close(pipes[1]);
     return s->pid > 0;
 }

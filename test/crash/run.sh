@@ -28,6 +28,7 @@ tap() {
 }
 
 tap kill9 $at/kill9 build/flux-event-store "${ROUNDS:-30}"
+tap retain9 $at/retain9 build/flux-event-store "${ROUNDS:-30}"
 tap powerloss $at/powerloss build/flux-event-store $at/record_io.so $at/early_ack "${IMAGES:-5000}"
 tap sweep $at/sweep build/flux-event-store build/asan/flux-event-store $at/fail_nth.so "${POINTS:-80}"
 

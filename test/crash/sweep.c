@@ -37,6 +37,8 @@ static const struct row {
     {"pwrite", "ENOSPC", ENOSPC, false, ANY_TIME, 1},
     {"pwrite", "EINTR", EINTR, false, ANY_TIME, 1},
     {"pwrite", "short", 0, false, ANY_TIME, 1},
+    {"meta", "EIO", EIO, false, ANY_TIME, 1},
+    {"meta", "short", 0, false, ANY_TIME, 1},
     {"fdatasync", "EIO", EIO, false, ANY_TIME, 1},
     {"fdatasync", "EIO, on", EIO, true, ANY_TIME, 1},
     {"fsync", "EIO", EIO, false, AT_START, 1},
@@ -149,7 +151,7 @@ static bool live(struct trial *t, struct client *c, const char *const *env)
     int status = 0;
 
     t->started = false;
-    if (!server_start(&s, t->binary, t->dir, env))
+    if (!server_start(&s, t->binary, t->dir, NULL, env))
         return bad(t, "no server");
     t->started = server_ready(&s, now_us() + LIMIT_US);
     bool good = t->started;

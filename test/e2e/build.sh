@@ -18,6 +18,10 @@ HELM=3.18.6
 NOTIFICATION_CONTROLLER=1.5.0
 KUSTOMIZE_CONTROLLER=1.7.3
 HELM_CONTROLLER=1.4.0
+SOURCE_CONTROLLER=1.7.0
+PROMETHEUS_OPERATOR=0.79.2
+GATEWAY_API=1.2.1
+KUSTOMIZE=5.7.1
 GO_MINIMUM=1.26
 DEBIAN=bookworm
 
@@ -143,6 +147,46 @@ helm-controller $HELM_CONTROLLER
 LIST
 }
 
+# The kinds of Flux's sources, which the examples in docs/ have.
+build_source_crds() {
+  local dir
+  dir=$(module_dir github.com/fluxcd/source-controller "v$SOURCE_CONTROLLER")
+  mkdir crds
+  cp "$dir"/config/crd/bases/*.yaml crds/
+}
+
+# What the chart can make objects of beside Flux's kinds.
+build_chart_crds() {
+  local prometheus gateway
+  prometheus=$(module_dir github.com/prometheus-operator/prometheus-operator "v$PROMETHEUS_OPERATOR")
+  gateway=$(module_dir sigs.k8s.io/gateway-api "v$GATEWAY_API")
+  mkdir crds
+  cp "$prometheus/example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml" \
+    "$prometheus/example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml" \
+    "$gateway/config/crd/standard/gateway.networking.k8s.io_httproutes.yaml" crds/
+}
+
+build_kustomize() {
+  new_module src sigs.k8s.io/kustomize/kustomize/v5 "sigs.k8s.io/kustomize/kustomize/v5@v$KUSTOMIZE"
+  compile src sigs.k8s.io/kustomize/kustomize/v5 "$PWD/kustomize"
+}
+
+# Out of Debian's package, which is not installed: that would start a server.
+build_promtool() {
+  mkdir src
+  (
+    cd src
+    # A machine that was just set up has no package lists.
+    apt-get download -q prometheus >log 2>&1 ||
+      { apt-get update -q >>log 2>&1 && apt-get download -q prometheus >>log 2>&1; } || {
+      tail -n 20 log >&2
+      die "the Debian package prometheus cannot be downloaded"
+    }
+    dpkg-deb --fsys-tarfile prometheus_*.deb | tar -xf - ./usr/bin/promtool
+  )
+  cp src/usr/bin/promtool .
+}
+
 # What the Dockerfile starts from, for a machine that cannot pull it: Debian's own minimal system.
 build_base_image() {
   command -v debootstrap >/dev/null || die "debootstrap is missing: it is in Debian's package of that name"
@@ -190,6 +234,10 @@ component() {
   notification-controller)
     build notification-controller "$NOTIFICATION_CONTROLLER" build_notification_controller
     ;;
+  source-crds) build source-crds "$SOURCE_CONTROLLER" build_source_crds ;;
+  chart-crds) build chart-crds "$PROMETHEUS_OPERATOR-$GATEWAY_API" build_chart_crds ;;
+  kustomize) build kustomize "$KUSTOMIZE" build_kustomize ;;
+  promtool) build promtool "$DEBIAN" build_promtool ;;
   base-image) build base-image "$DEBIAN" build_base_image ;;
   *) die "no component '$1': see build.sh" ;;
   esac

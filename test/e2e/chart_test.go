@@ -21,21 +21,33 @@ type chart struct {
 	namespace string // of the release
 }
 
-// render runs the real helm; no cluster is asked.
-func (w *world) render(values ...string) (*chart, error) {
-	args := []string{"template", releaseName, filepath.Join(rootFolder, "chart"), "--namespace", releaseNamespace}
-	for _, value := range values {
-		args = append(args, "--set", value)
-	}
+// helm runs the real helm.
+func (w *world) helm(args ...string) (stdout, stderr string, err error) {
 	cmd := exec.Command(filepath.Join(w.components["helm"], "helm"), args...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("helm template: %w: %s", err, stderr.String())
+	var out, errors bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errors
+	// What the user of this machine has configured for helm is no part of a test; helm keeps its files in HOME.
+	cmd.Env = []string{"HOME=" + w.folder}
+	if err = cmd.Run(); err != nil {
+		err = fmt.Errorf("helm %s: %w: %s", args[0], err, errors.String())
 	}
-	c := &chart{namespace: releaseNamespace}
-	if c.objects, err = decodeYAML(out); err != nil {
+	return out.String(), errors.String(), err
+}
+
+func chartFolder() string { return filepath.Join(rootFolder, "chart") }
+
+// render is the chart with its default values, without the pod of `helm test`; no cluster is asked.
+func (w *world) render() (*chart, error) {
+	out, _, err := w.helm("template", releaseName, chartFolder(), "--namespace", releaseNamespace, "--no-hooks")
+	if err != nil {
+		return nil, err
+	}
+	return newChart([]byte(out), releaseNamespace)
+}
+
+func newChart(manifests []byte, namespace string) (c *chart, err error) {
+	c = &chart{namespace: namespace}
+	if c.objects, err = decodeYAML(manifests); err != nil {
 		return nil, err
 	}
 	deployment := c.find("Deployment")
@@ -50,12 +62,19 @@ func (w *world) render(values ...string) (*chart, error) {
 }
 
 func (c *chart) find(kind string) object {
-	for _, o := range c.objects {
-		if text(o, "kind") == kind {
-			return o
-		}
+	if all := c.all(kind); len(all) > 0 {
+		return all[0]
 	}
 	return nil
+}
+
+func (c *chart) all(kind string) (found []object) {
+	for _, o := range c.objects {
+		if text(o, "kind") == kind {
+			found = append(found, o)
+		}
+	}
+	return found
 }
 
 // applyTo applies all of the render, strictly: a field that the API server does not know is an error.
@@ -94,7 +113,7 @@ func (w *world) installChart() (err error) {
 func TestChartAppliesToTheRealAPIServer(t *testing.T) {
 	for _, kind := range []string{
 		"ServiceAccount", "Service", "Deployment", "PersistentVolumeClaim", "ClusterRole", "ClusterRoleBinding",
-		"Provider", "Alert",
+		"NetworkPolicy", "Secret", "Provider", "Alert",
 	} {
 		o := cluster.chart.find(kind)
 		if o == nil {
@@ -134,26 +153,38 @@ func TestChartAppliesToTheRealAPIServer(t *testing.T) {
 	}
 }
 
-// Pod Security is enforced by the API server on Pods only, so a Pod is made of the Deployment's template.
-func TestChartPodPassesPodSecurityRestricted(t *testing.T) {
+// restricted makes a namespace that takes no pod but those of Pod Security `restricted`.
+func restricted(t *testing.T) string {
+	t.Helper()
 	namespace := cluster.namespace(t)
 	label := object{"metadata": object{"labels": object{"pod-security.kubernetes.io/enforce": "restricted"}}}
 	cluster.admin.must(t, "PATCH", "/api/v1/namespaces/"+namespace, mergePatchType, label)
-	template, _ := at(cluster.chart.find("Deployment"), "spec", "template").(object)
-	metadata := object{"name": "from-the-chart", "labels": at(template, "metadata", "labels")}
-	pod := func(spec any) object {
-		return object{"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
-	}
-	path := "/api/v1/namespaces/" + namespace + "/pods?fieldValidation=Strict"
-	cluster.admin.must(t, "POST", path+"&dryRun=All", jsonType, pod(template["spec"]))
+	return namespace
+}
 
-	// The same pod without its security settings must be refused, or this test would show nothing.
-	bare := object{"containers": []any{object{"name": "bare", "image": "bare"}}}
-	code, _, err := cluster.admin.send("POST", path+"&dryRun=All", jsonType, pod(bare))
+// createPod tries, as a dry run, and gives the status code: 403 is Pod Security's.
+func createPod(t *testing.T, namespace string, labels, spec any) (int, string) {
+	t.Helper()
+	pod := object{"apiVersion": "v1", "kind": "Pod", "metadata": object{"name": "from-the-chart", "labels": labels},
+		"spec": spec}
+	path := "/api/v1/namespaces/" + namespace + "/pods?fieldValidation=Strict&dryRun=All"
+	code, answer, err := cluster.admin.send("POST", path, jsonType, pod)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if code != 403 {
+	return code, text(answer, "message")
+}
+
+// Pod Security is enforced by the API server on Pods only, so a Pod is made of the Deployment's template.
+func TestChartPodPassesPodSecurityRestricted(t *testing.T) {
+	namespace := restricted(t)
+	template, _ := at(cluster.chart.find("Deployment"), "spec", "template").(object)
+	if code, why := createPod(t, namespace, at(template, "metadata", "labels"), template["spec"]); code != 201 {
+		t.Errorf("the chart's pod: %d %s", code, why)
+	}
+	// The same pod without its security settings must be refused, or this test would show nothing.
+	bare := object{"containers": []any{object{"name": "bare", "image": "bare"}}}
+	if code, _ := createPod(t, namespace, nil, bare); code != 403 {
 		t.Errorf("a pod without security settings: %d, want 403", code)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -29,13 +28,9 @@ type notifier struct {
 	events  string
 }
 
-func startNotifier(t *testing.T) *notifier {
+func startNotifier(t *testing.T, flags ...string) *notifier {
 	t.Helper()
-	out, err := exec.Command("./build.sh", "notification-controller").Output()
-	if err != nil {
-		t.Fatalf("notification-controller cannot be built: %v", err)
-	}
-	_, folder, _ := strings.Cut(strings.TrimSpace(string(out)), "=")
+	folder := component(t, "notification-controller")
 	kubeconfig := cluster.file("notification-controller.kubeconfig")
 	cluster.writeKubeconfig(t, kubeconfig)
 	addresses := map[string]string{}
@@ -46,11 +41,12 @@ func startNotifier(t *testing.T) *notifier {
 		}
 		addresses[flag] = fmt.Sprintf("127.0.0.1:%d", port)
 	}
-	args := []string{"--enable-leader-election=false"}
+	args := append([]string{"--enable-leader-election=false"}, flags...)
 	for flag, address := range addresses {
 		args = append(args, flag+"="+address)
 	}
 	n := &notifier{events: "http://" + addresses["--events-addr"]}
+	var err error
 	n.process, err = startProcess("notification-controller", filepath.Join(t.TempDir(), "notification-controller.log"),
 		[]string{"KUBECONFIG=" + kubeconfig, "RUNTIME_NAMESPACE=flux-system"},
 		filepath.Join(folder, "notification-controller"), args...)

@@ -23,6 +23,7 @@ type product struct {
 	token   string   // the token file
 	ca      string   // the CA file
 	flags   []string // further ones
+	args    []string // what the chart says; nil: as the other tests have it
 	process *process
 	base    string
 	http    *http.Client
@@ -84,13 +85,12 @@ func (p *product) writeToken(token string) {
 
 func (p *product) start() {
 	p.t.Helper()
-	args := []string{
-		"--listen", fmt.Sprintf("127.0.0.1:%d", p.port),
-		"--data-dir", filepath.Join(p.folder, "data"), "--allow-network-fs",
-		"--kube-api", p.api,
-		"--kube-token-file", p.token,
-		"--kube-ca-file", p.ca,
+	args := p.args
+	if args == nil {
+		args = []string{"--listen", fmt.Sprintf("127.0.0.1:%d", p.port), "--data-dir", filepath.Join(p.folder, "data")}
 	}
+	args = append(args[:len(args):len(args)],
+		"--allow-network-fs", "--kube-api", p.api, "--kube-token-file", p.token, "--kube-ca-file", p.ca)
 	args = append(args, p.flags...)
 	var err error
 	log := filepath.Join(p.folder, "log")

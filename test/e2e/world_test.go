@@ -62,6 +62,19 @@ func startWorld(folder string) (*world, error) {
 	return w, nil
 }
 
+// buildComponent gives the folder of a component that only some tests need.
+func buildComponent(name string) (string, error) {
+	cmd := exec.Command("./build.sh", name)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, stderr.String())
+	}
+	_, folder, _ := strings.Cut(strings.TrimSpace(string(out)), "=")
+	return folder, nil
+}
+
 func (w *world) stop() {
 	if w == nil {
 		return
@@ -207,6 +220,24 @@ func (w *world) applyCRDs() error {
 			}
 		}
 	}
+	if err := w.installCRDs(crds); err != nil {
+		return err
+	}
+	for _, r := range []resource{runKind, customRunKind, pipelineRunKind} {
+		// Established comes a moment before the first list works.
+		err := until(30*time.Second, w.apiserver, func() error {
+			_, err := w.admin.call("GET", r.path("default"), "", nil)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// installCRDs waits until they are established.
+func (w *world) installCRDs(crds []object) error {
 	const collection = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/"
 	for _, crd := range crds {
 		path := collection + name(crd) + "?fieldManager=e2e&force=true"
@@ -220,16 +251,6 @@ func (w *world) applyCRDs() error {
 			if err == nil && !hasCondition(o, "Established", "True") {
 				err = fmt.Errorf("CRD %s is not established", name(crd))
 			}
-			return err
-		})
-		if err != nil {
-			return err
-		}
-	}
-	for _, r := range []resource{runKind, customRunKind, pipelineRunKind} {
-		// Established comes a moment before the first list works.
-		err := until(30*time.Second, w.apiserver, func() error {
-			_, err := w.admin.call("GET", r.path("default"), "", nil)
 			return err
 		})
 		if err != nil {

@@ -284,6 +284,7 @@ def test_item_55_a_run_that_can_never_be_written(fake, server, code):
     wait_until(lambda: "StatusRefused" in events_of(fake, "denied"), what="an Event says so")
     lines = [line for line in server.logs() if "denied the request" in json.dumps(line)]
     assert len(lines) == 1 and lines[0]["name"] == "denied" and lines[0]["level"] == "error", lines
+    assert "\nflux_event_store_runs_parked 1\n" in server.get("/metrics").text
     stored(server, event("r", "ReconciliationFailed", "", "error"))
     for n in range(3):
         fake.patch("customruns", "denied", {"metadata": {"labels": {"n": str(n)}}})

@@ -1,5 +1,7 @@
 """A disk that is full, or does not come back: events are refused at once, all else goes on, nothing is lost."""
 
+import errno
+import itertools
 import json
 import os
 import subprocess
@@ -12,6 +14,7 @@ import fes
 from fes import ROOT, wait_until
 
 PLAIN_BINARY = os.path.join(ROOT, "build/flux-event-store")
+FAIL_LIBRARY = os.path.join(ROOT, "build/test/crash/fail_nth.so")
 HOLD_LIBRARY = os.path.join(ROOT, "build/test/hold_sync.so")
 
 
@@ -25,8 +28,8 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-def post(server, i, size=20000):
-    return server.post(json.dumps({"reason": f"r{i}", "message": "x" * size}))
+def post(server, i, size=20000, **options):
+    return server.post(json.dumps({"reason": f"r{i}", "message": "x" * size}), **options)
 
 
 def fill(disk):
@@ -62,6 +65,8 @@ def test_full_disk(make_server, small_disk):
     assert server.get("/healthz").status == 200
     for identity in stored:
         assert server.get(f"/events/{identity}").status == 200
+    assert [r["id"] for r in server.get("/events?limit=1000").json()] == stored
+    assert server.get("/verdict?revision=a").json()["verdict"] == "waiting"
     (small_disk / "filler").unlink()
     wait_until(lambda: server.get("/readyz").status == 200, 1, "ready within a second after space came back")
     assert post(server, 5000).json() == {"id": str(len(stored) + 1)}
@@ -85,21 +90,93 @@ def test_full_disk_lets_go_what_is_due(make_server, small_disk):
     assert post(server, 1000).status == 200
 
 
-def test_stalled_disk(make_server, tmp_path, monkeypatch, record_property):
+def test_no_room(make_server, tmp_path, monkeypatch):
+    """As above, where nothing may be mounted: the file cannot grow while a file exists."""
     monkeypatch.setattr(fes, "SERVER_BINARY", PLAIN_BINARY)  # LD_PRELOAD and ASan do not mix
-    hold = tmp_path / "hold"
-    server = make_server(env={"LD_PRELOAD": HOLD_LIBRARY, "FES_HOLD": str(hold)})
+    full = tmp_path / "full"
+    server = make_server(env={"LD_PRELOAD": FAIL_LIBRARY, "FES_FAIL_CALL": "fallocate", "FES_FAIL_WHILE": str(full),
+                              "FES_FAIL_ERRNO": str(errno.ENOSPC)})
+    assert post(server, 0).status == 200
+    full.touch()
+    stored = 1
+    while (answer := post(server, stored)).status == 200:
+        stored += 1
+        assert stored < 400
+    for i in range(20):
+        began = time.monotonic()
+        answer = post(server, 1000 + i)
+        assert answer.status == 503 and "disk is full" in answer.json()["error"], answer
+        assert time.monotonic() - began < 0.1
+    assert server.get("/readyz").status == 503
+    assert [r["id"] for r in server.get("/events?limit=1000").json()] == [str(i + 1) for i in range(stored)]
+    full.unlink()
+    wait_until(lambda: post(server, 5000).status == 200, 1, "accepted within a second after space came back")
+    assert server.get("/readyz").status == 200
+    assert server.get("/events?order=desc&limit=1").json()[0]["id"] == str(stored + 1)
+
+
+@pytest.mark.parametrize("call", ["fdatasync", "meta", "pwrite"])
+def test_sync_error_ends_the_process(make_server, tmp_path, monkeypatch, call):
+    """What the page cache shows after a failed sync may not be on disk: only a new process can be trusted."""
+    monkeypatch.setattr(fes, "SERVER_BINARY", PLAIN_BINARY)
+    broken = tmp_path / "broken"
+    server = make_server(env={"LD_PRELOAD": FAIL_LIBRARY, "FES_FAIL_CALL": call, "FES_FAIL_WHILE": str(broken),
+                              "FES_FAIL_ERRNO": str(errno.EIO)})
+    acknowledged = {}
+
+    def send(sender):
+        for i in itertools.count():
+            try:
+                answer = post(server, f"{sender}-{i}")
+            except OSError:
+                return
+            if answer.status != 200:
+                assert answer.status == 503, answer
+                return
+            acknowledged[answer.json()["id"]] = f"r{sender}-{i}"
+
+    senders = [threading.Thread(target=send, args=(i,)) for i in range(8)]
+    for sender in senders:
+        sender.start()
+    wait_until(lambda: len(acknowledged) > 50, what="a load")
+    broken.touch()
+    server.process.expect_exit = 1
+    assert server.process.wait_exit() == 1, server.tail()
+    for sender in senders:
+        sender.join(fes.DEADLINE)
+    told = [line for line in server.logs() if line.get("level") == "error"]
+    assert len(told) == 1 and server.data_dir in told[0]["error"], told
+    assert told[0]["error"].endswith("Input/output error; restart, and check the disk"), told
+    broken.unlink()
+    server.restart()
+    stored = {}
+    while page := server.get(f"/events?limit=1000&after={max(map(int, stored), default=0)}").json():
+        stored.update({record["id"]: record["reason"] for record in page})
+    assert {identity: stored.get(identity) for identity in acknowledged} == acknowledged
+    assert post(server, "again").status == 200
+
+
+@pytest.mark.parametrize("seconds", [0, pytest.param(30, marks=pytest.mark.slow)])
+def test_stalled_disk(make_server, tmp_path, monkeypatch, record_property, seconds):
+    monkeypatch.setattr(fes, "SERVER_BINARY", PLAIN_BINARY)  # LD_PRELOAD and ASan do not mix
+    hold = tmp_path / "hold"  # in the data directory: the sandbox lets no other place be written
+    server = make_server(data_dir=tmp_path, env={"LD_PRELOAD": HOLD_LIBRARY, "FES_HOLD": str(hold)})
     assert post(server, 0).status == 200
     hold.touch()
     answers = []
-    senders = [threading.Thread(target=lambda i=i: answers.append(post(server, i, 3 << 20).status)) for i in range(1, 33)]
+
+    def send(i):
+        answers.append(post(server, i, 3 << 20, timeout=seconds + fes.DEADLINE).status)
+
+    senders = [threading.Thread(target=send, args=(i,)) for i in range(1, 33)]
     for sender in senders:
         sender.start()
     try:
         wait_until(lambda: os.path.exists(f"{hold}.held"), what="the disk is stuck")
         wait_until(lambda: len(answers) > 0, what="the queue has reached its bound")
         took = []
-        for _ in range(200):
+        end = time.monotonic() + seconds
+        while len(took) < 600 or time.monotonic() < end:
             for path in ("/healthz", "/events/1", "/events?limit=1"):
                 began = time.monotonic()
                 assert server.get(path).status == 200

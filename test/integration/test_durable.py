@@ -20,8 +20,8 @@ HOLD_LIBRARY = os.path.join(ROOT, "build/test/hold_sync.so")
 def test_no_answer_before_the_commit_returned(make_server, tmp_path, monkeypatch):
     """Holds fdatasync() back under the real binary: as long as it is held there is no answer and no record."""
     monkeypatch.setattr(fes, "SERVER_BINARY", PLAIN_BINARY)  # LD_PRELOAD and ASan do not mix
-    hold = tmp_path / "hold"
-    server = make_server(env={"LD_PRELOAD": HOLD_LIBRARY, "FES_HOLD": str(hold)})
+    hold = tmp_path / "hold"  # in the data directory: the sandbox lets no other place be written
+    server = make_server(data_dir=tmp_path, env={"LD_PRELOAD": HOLD_LIBRARY, "FES_HOLD": str(hold)})
     hold.touch()
     body = golden("01-ks-success.json")
     with server.socket() as client:
@@ -43,8 +43,8 @@ def test_no_answer_before_the_commit_returned(make_server, tmp_path, monkeypatch
 def test_sigterm_answers_what_was_accepted(make_server, tmp_path, monkeypatch):
     """SIGTERM while the commit is held back: no new connection, but the event is stored and its sender told."""
     monkeypatch.setattr(fes, "SERVER_BINARY", PLAIN_BINARY)
-    hold = tmp_path / "hold"
-    server = make_server(env={"LD_PRELOAD": HOLD_LIBRARY, "FES_HOLD": str(hold)})
+    hold = tmp_path / "hold"  # in the data directory: the sandbox lets no other place be written
+    server = make_server(data_dir=tmp_path, env={"LD_PRELOAD": HOLD_LIBRARY, "FES_HOLD": str(hold)})
     hold.touch()
     with server.socket() as client:
         client.sendall(b"POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 16\r\n\r\n" b'{"reason":"bye"}')

@@ -94,7 +94,7 @@ static void test_routes(void)
         {"GET /echo/7/8", 404, "nothing at this path"},
         {"GET /ech%6F", 404, "nothing at this path"},
         {"GET /Echo", 404, "nothing at this path"},
-        {"GET /", 404, "nothing at this path"},
+        {"GET /", 404, "nothing at this path: served are /echo, /echo/{id}, /both, /post, /hold\"}"},
         {"GET /post", 405, "\r\nAllow: POST\r\n"},
         {"POST /echo", 405, "\r\nAllow: GET, HEAD\r\n"},
         {"DELETE /both", 405, "\r\nAllow: POST, GET, HEAD\r\n"},

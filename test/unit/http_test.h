@@ -68,7 +68,7 @@ static void rig_tls(struct rig *rig, struct http_config *config)
 {
     static const char *const names[] = {"cert", "key", "ca"};
 
-    strcpy(rig->folder, "/tmp/http-tls-XXXXXX");
+    snprintf(rig->folder, sizeof rig->folder, "/tmp/http-tls-XXXXXX");
     if (!mkdtemp(rig->folder))
         HARNESS_FAIL("mkdtemp: %s", strerror(errno));
     if (!rig_ca.key)

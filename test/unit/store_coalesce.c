@@ -479,6 +479,10 @@ static void run_worlds(bool ordered)
                 both_say(&w);
             fixture_settle(w.merged);
             fixture_settle(w.plain);
+            if (step % 10 == 9) {
+                fixture_reopen(w.merged);
+                fixture_reopen(w.plain);
+            }
             for (int i = 0; i < 12; i++)
                 ask_both(&w);
         }

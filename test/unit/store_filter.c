@@ -90,7 +90,9 @@ static void test_refused(void)
     static const struct {
         const char *query, *want;
     } rows[] = {
-        {"knd=x", "unknown parameter \"knd\""},
+        {"knd=x", "unknown parameter \"knd\": known are kind, namespace, name, cluster, reason, severity, "
+                  "revision, since, "
+                  "until, after, limit, order"},
         {"Kind=x", "unknown parameter \"Kind\""},
         {"=x", "unknown parameter \"\""},
         {"a\nb=x", "unknown parameter \"a b\""},

@@ -4,6 +4,7 @@
 
 struct config {
     bool quiet;
+    bool help;
     const char *dir;
     struct flag_list listen;
     int64_t retention_ms;
@@ -16,6 +17,7 @@ static const struct flag flags[] = {
     {"--listen", "ADDR", FLAG_LIST, offsetof(struct config, listen), ":8080", "address"},
     {"--retention", "TIME", FLAG_DURATION, offsetof(struct config, retention_ms), "30d", "how long"},
     {"--size", "SIZE", FLAG_SIZE, offsetof(struct config, size), "1GiB", "how much"},
+    {"--help", NULL, FLAG_BOOL, offsetof(struct config, help), NULL, "this"},
     {0},
 };
 
@@ -34,6 +36,39 @@ static bool parse(struct config *config, char **argv)
     return flags_parse(&section, 1, argc, argv, words, 2, &n_words, err);
 }
 #define PARSE(config, ...) parse(config, (char *[]){"prog", __VA_ARGS__ __VA_OPT__(, ) NULL})
+
+/* A table of its own: none of the other tests has files. */
+struct file_config {
+    const char *one;
+    const char *absent;
+    struct flag_list many;
+    const char *dir;
+};
+
+static void on_file(void *arg, const char *value)
+{
+    size_t len = strlen(arg);
+    (void)snprintf((char *)arg + len, 64 - len, "%s;", value);
+}
+
+static void test_each_file(void)
+{
+    static const struct flag table[] = {
+        {"--one", "FILE", FLAG_STRING, offsetof(struct file_config, one), NULL, "x"},
+        {"--absent", "FILE", FLAG_STRING, offsetof(struct file_config, absent), NULL, "x"},
+        {"--many", "FILE", FLAG_LIST, offsetof(struct file_config, many), NULL, "x"},
+        {"--dir", "DIR", FLAG_STRING, offsetof(struct file_config, dir), "data", "x"},
+        {0},
+    };
+    struct file_config c = {0};
+    struct flag_section section = {table, &c};
+    char *argv[] = {"prog", "--many=b", "--one", "a", "--many", "c"};
+    char seen[64] = "";
+
+    CHECK(flags_parse(&section, 1, 6, argv, words, 2, &n_words, err));
+    flags_each_file(&section, 1, on_file, seen);
+    CHECK_TEXT(seen, "a;b;c;");
+}
 
 static void test_defaults(void)
 {
@@ -60,6 +95,9 @@ static void test_given(void)
     CHECK_INT(c.size, 2048);
     CHECK_INT(n_words, 1);
     CHECK_TEXT(words[0], "serve");
+    CHECK(!c.help);
+    CHECK(PARSE(&c, "-h"));
+    CHECK(c.help);
 }
 
 static void test_refused(void)
@@ -91,6 +129,10 @@ static void test_list_limit(void)
 
 int main(void)
 {
-    return harness_run((struct test[]){
-        TEST(test_defaults), TEST(test_given), TEST(test_refused), TEST(test_list_limit), {0}});
+    return harness_run((struct test[]){TEST(test_each_file),
+                                       TEST(test_defaults),
+                                       TEST(test_given),
+                                       TEST(test_refused),
+                                       TEST(test_list_limit),
+                                       {0}});
 }

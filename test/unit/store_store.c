@@ -423,7 +423,7 @@ static void test_sync_error_is_the_end(void)
     CHECK(!store_ready(f->store, &why));
     CHECK_HAS(str_of(store_errmsg(f->store)), STR("Input/output error"));
     CHECK_INT(fixture_say(f, &curl_fail, NOW_MS, 3), STORE_DEAD);
-    CHECK_TEXT(f->last_error, "a commit failed");
+    CHECK_TEXT(f->last_error, ""); /* who ends the process tells it */
     fixture_reopen(f);
     CHECK_INT(fixture_store(f, &ks, NOW_MS), 1);
     fixture_free(f);
@@ -512,22 +512,30 @@ static void test_scan(void)
     fixture_free(f);
 }
 
-static void find_form(struct fixture *f, const char *revision, struct seen *seen)
+/* The records under any of the keys, each once. */
+static void find(struct fixture *f, const uint64_t *keys, size_t n, struct seqs *found)
+{
+    found->n = 0;
+    for (size_t i = 0; i < n; i++)
+        CHECK(index_get(f->store->index, keys[i], found));
+    seqs_sort(found);
+}
+
+static void find_form(struct fixture *f, const char *revision, struct seqs *found)
 {
     struct revision_form forms[REVISION_MAX_FORMS];
     uint64_t keys[REVISION_MAX_FORMS];
     size_t n = question_forms(str_of(revision), forms);
     for (size_t i = 0; i < n; i++)
         keys[i] = key_of_form(f->store->seed, &forms[i]);
-    seen->n = 0;
-    store_find(f->store, (struct record_keys){keys, n}, on_seen, seen);
+    find(f, keys, n, found);
 }
 
 static void test_find(void)
 {
     struct fixture *f = fixture_new();
     struct said other = ks;
-    struct seen seen = {0};
+    struct seqs seen = {0};
 
     (void)fixture_store(f, &ks, NOW_MS);
     other.revision = "v1.2.3";
@@ -537,17 +545,51 @@ static void test_find(void)
     for (int i = 0; i < 2; i++) {
         find_form(f, "5394cb7", &seen);
         CHECK_INT(seen.n, 2);
-        CHECK_INT(seen.seqs[0], 1);
-        CHECK_INT(seen.seqs[1], 3);
+        CHECK_INT(seen.at[0], 1);
+        CHECK_INT(seen.at[1], 3);
         find_form(f, ks.revision, &seen);
         CHECK_INT(seen.n, 2);
         find_form(f, "a", &seen);
         CHECK_INT(seen.n, 0);
-        uint64_t keys[] = {
-            key_of_object(f->store->seed, STR("Kustomization"), STR("flux-system"), STR("apps")), 1};
-        seen.n = 0;
-        store_find(f->store, (struct record_keys){keys, 2}, on_seen, &seen);
+        uint64_t object =
+            key_of_object(f->store->seed, STR("Kustomization"), STR("flux-system"), STR("apps"));
+        uint64_t keys[] = {key_of_object_in(object, key_siphash(f->store->seed, STR(""))), 1};
+        find(f, keys, 2, &seen);
         CHECK_INT(seen.n, 3);
+        fixture_reopen(f);
+    }
+    seqs_free(&seen);
+    fixture_free(f);
+}
+
+/* What one cluster says of an object is not in the way where another's is looked for. */
+static void test_clusters_of_an_object(void)
+{
+    struct fixture *f = fixture_new();
+    struct said said = ks;
+    static const char *const names[] = {"", "a", "b"};
+    char revision[64];
+
+    for (int i = 0; i < 30; i++) {
+        (void)snprintf(revision, sizeof revision, "v1.0.%d", i);
+        said.revision = revision;
+        said.cluster = names[i % 3];
+        CHECK_INT(fixture_store(f, &said, NOW_MS + i * 1000), i + 1);
+    }
+    uint64_t object = key_of_object(f->store->seed, STR("Kustomization"), STR("flux-system"), STR("apps"));
+    for (int i = 0; i < 2; i++) {
+        struct seqs clusters = {0};
+        CHECK(store_object_clusters(f->store, object, &clusters));
+        CHECK_INT(clusters.n, 3);
+        for (size_t j = 0; j < 3; j++) {
+            struct seqs about = {0};
+            CHECK_INT(clusters.at[j], key_siphash(f->store->seed, str_of(names[j])));
+            CHECK(index_get(f->store->index, key_of_object_in(object, clusters.at[j]), &about));
+            CHECK_INT(about.n, 10);
+            CHECK_INT(about.at[9], 28 + j);
+            seqs_free(&about);
+        }
+        seqs_free(&clusters);
         fixture_reopen(f);
     }
     fixture_free(f);
@@ -789,6 +831,7 @@ int main(void)
                                        TEST(test_close_commits),
                                        TEST(test_scan),
                                        TEST(test_find),
+                                       TEST(test_clusters_of_an_object),
                                        TEST(test_second_process),
                                        TEST(test_refuses_what_it_cannot_trust),
                                        TEST(test_damaged_body_is_not_given_away),

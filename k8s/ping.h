@@ -1,0 +1,25 @@
+/* The command "ping URL": posts an event to a server of this program and reads it back, as `helm test` does from the
+ * image that holds nothing but the binary. A repeated ping is coalesced by the server: one record, whose count grows.
+ */
+#ifndef FES_K8S_PING_H
+#define FES_K8S_PING_H
+
+#include "store/flags.h"
+
+#define PING_SECONDS \
+    30 /* in all, for both requests; a server that starts or is full for a moment is asked again */
+#define PING_ERROR 768
+#define PING_ID    24 /* room for an id as text */
+
+struct ping_config {
+    const char *ca_file; /* of a server that speaks TLS */
+};
+extern const struct flag ping_flags[]; /* fill a struct ping_config */
+
+/* url: http(s)://host[:port]. The token files are those of the server, NULL for none. wall_ms: the event's timestamp, in
+ * milliseconds since 1970. True: the event was stored under ret_id and is there. False: one sentence in err. Blocks. */
+bool ping_run(const char *url, const struct ping_config *config, const char *post_token_file,
+              const char *read_token_file, int64_t wall_ms, char ret_id[static PING_ID],
+              char err[static PING_ERROR]);
+
+#endif

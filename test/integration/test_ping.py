@@ -1,0 +1,117 @@
+"""ping URL: posts an event to a server and reads it back; what `helm test` runs."""
+
+import http.server
+import subprocess
+import threading
+
+import fes
+
+
+def ping(*arguments):
+    return subprocess.run([fes.SERVER_BINARY, "ping", *map(str, arguments)], capture_output=True, timeout=60, text=True)
+
+
+def url(server):
+    return f"http://127.0.0.1:{server.port}"
+
+
+def test_is_stored_and_given_back(make_server):
+    server = make_server()
+    done = ping(url(server))
+    assert (done.returncode, done.stderr) == (0, ""), done
+    assert done.stdout == f"{url(server)} stored an event and gives it back: id 1\n"
+    [record] = server.get("/events").json()
+    assert (record["reason"], record["class"], record["via"]) == ("Ping", "other", "webhook")
+
+
+def test_again_is_one_record(make_server):
+    server = make_server()
+    assert [ping(url(server)).returncode for _ in range(3)] == [0, 0, 0]
+    assert len(server.get("/events").json()) == 1
+
+
+def test_by_name(make_server):
+    server = make_server()
+    done = ping(f"http://localhost:{server.port}/")
+    assert done.returncode == 0, done
+
+
+def test_with_the_tokens_it_is_given(make_server, tmp_path):
+    for name in ("post", "read"):
+        (tmp_path / name).write_text(f"{name}-secret\n")
+    flags = ("--post-token-file", tmp_path / "post", "--read-token-file", tmp_path / "read")
+    server = make_server(*map(str, flags))
+    done = ping(url(server), *flags)
+    assert done.returncode == 0, done
+
+    done = ping(url(server), "--read-token-file", tmp_path / "read")
+    assert done.returncode == 1 and "POST /events: 401 " in done.stderr, done
+    done = ping(url(server), "--post-token-file", tmp_path / "post")
+    assert done.returncode == 1 and "GET /events/ID: 401 " in done.stderr, done
+    done = ping(url(server), "--post-token-file", tmp_path / "read", "--read-token-file", tmp_path / "post")
+    assert done.returncode == 1 and "secret" not in done.stdout + done.stderr, done
+
+
+def test_one_line_that_names_what_is_wrong(tmp_path):
+    missing = tmp_path / "missing"
+    for arguments, line in [
+        (["ftp://x"], "ping ftp://x: ftp://x: not of the form http(s)://host[:port]"),
+        (["http://127.0.0.1:1", "--post-token-file", missing], f"--post-token-file {missing}: No such file"),
+        (["http://127.0.0.1:1", "--read-token-file", missing], f"--read-token-file {missing}: No such file"),
+        (["https://127.0.0.1:1", "--server-ca-file", missing], f"--server-ca-file {missing}: "),
+    ]:
+        done = ping(*arguments)
+        assert done.returncode == 1 and line in done.stderr and done.stderr.count("\n") == 1, (arguments, done)
+    done = ping()
+    assert done.returncode == 2 and "ping URL" in done.stderr, done
+
+
+class Stranger(http.server.BaseHTTPRequestHandler):
+    """A web server that says 200 to everything, as a wrong address often does."""
+
+    def answer(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self.server.answers[self.command]
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = answer
+
+    def log_message(self, *_):
+        pass
+
+
+def test_another_server_is_no_success():
+    for answers, line in [
+        ({"POST": b"<html>hello</html>"}, "POST /events is not answered as flux-event-store does: <html>hello</html>"),
+        ({"POST": b'{"id":"../runs"}'}, "POST /events is not answered"),
+        ({"POST": b'{"id":"7"}', "GET": b'{"id":"8","reason":"Ping","involvedObject":{"name":"flux-event-store"}}'},
+         "GET /events/ID is not answered"),
+        ({"POST": b'{"id":"7"}', "GET": b"[]"}, "GET /events/ID is not answered"),
+    ]:
+        with http.server.HTTPServer(("127.0.0.1", 0), Stranger) as stranger:
+            stranger.answers = answers
+            thread = threading.Thread(target=stranger.serve_forever, kwargs={"poll_interval": 0.05})
+            thread.start()
+            try:
+                done = ping(f"http://127.0.0.1:{stranger.server_port}")
+            finally:
+                stranger.shutdown()
+                thread.join()
+        assert done.returncode == 1 and line in done.stderr, (answers, done)
+
+
+def test_waits_for_a_server_that_starts(make_server):
+    first = make_server()
+    address = url(first)
+    assert first.terminate() == 0
+    child = subprocess.Popen([fes.SERVER_BINARY, "ping", address], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        again = make_server("--listen", address.removeprefix("http://"))
+        assert child.wait(fes.DEADLINE) == 0, child.stderr.read()
+        assert len(again.get("/events").json()) == 1
+    finally:
+        child.kill()
+        child.communicate()

@@ -1,0 +1,554 @@
+/* Streams with the real store and a clock of the test's own: what is sent when, positions, comments, readers that take
+ * nothing, limits; and the pieces that answers share. */
+#include "http_test.h"
+
+#include "http/events.h"
+#include "http/stream_priv.h"
+
+#include <dirent.h>
+#include <event2/buffer.h>
+
+#define MANY    1000
+#define WALL_MS INT64_C(1785578400000) /* 2026-08-01T10:00:00Z */
+
+static int64_t mono_ms;
+
+static struct moment now(void)
+{
+    return (struct moment){.wall_ms = WALL_MS + mono_ms, .mono_ms = mono_ms};
+}
+
+static int64_t wall_ms(void)
+{
+    return WALL_MS + mono_ms;
+}
+
+struct app {
+    struct rig rig;
+    struct store *store;
+    struct event *ready;
+    struct events *events;
+    struct stream *stream;
+    char dir[64];
+};
+
+static void on_store(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    store_dispatch(((struct app *)arg)->store);
+}
+
+static void on_turn(void *arg)
+{
+    struct app *app = arg;
+    (void)store_tick(app->store, wall_ms());
+    store_flush(app->store);
+}
+
+static void start_keeping(struct app *app, int64_t retention_ms)
+{
+    char err[STORE_ERROR];
+
+    mono_ms = 1000;
+    memset(app, 0, sizeof *app);
+    rig_start(&app->rig, NULL);
+    snprintf(app->dir, sizeof app->dir, "%s/http_stream.XXXXXX",
+             getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+    CHECK(mkdtemp(app->dir) != NULL);
+    struct store_config config = {.dir = app->dir, .allow_network_fs = true, .retention_ms = retention_ms};
+    app->store = store_open(&config, &app->rig.reporter, err);
+    if (!app->store)
+        HARNESS_FAIL("%s", err);
+    app->ready = event_new(app->rig.base, store_fd(app->store), EV_READ | EV_PERSIST, on_store, app);
+    event_add(app->ready, NULL);
+    app->events = events_new(app->rig.server, wall_ms, &app->rig.reporter);
+    app->stream = stream_new(app->rig.server, now, &app->rig.reporter);
+    events_set_store(app->events, app->store);
+    events_set_stream(app->events, app->stream);
+    stream_set_store(app->stream, app->store);
+    app->rig.on_turn = on_turn;
+    app->rig.on_turn_arg = app;
+}
+
+static void start(struct app *app)
+{
+    start_keeping(app, 0);
+}
+
+static void stop(struct app *app)
+{
+    char name[400];
+
+    stream_free(app->stream);
+    event_free(app->ready);
+    store_close(app->store);
+    DIR *dir = opendir(app->dir);
+    for (struct dirent *d; dir && (d = readdir(dir)) != NULL;) {
+        snprintf(name, sizeof name, "%s/%s", app->dir, d->d_name);
+        unlink(name);
+    }
+    if (dir)
+        closedir(dir);
+    rmdir(app->dir);
+    events_free(app->events);
+    rig_stop(&app->rig);
+}
+
+/* An event of a name with a message of `filler` bytes and a number. */
+static int make_body(char *out, size_t cap, const char *name, unsigned number, size_t filler)
+{
+    int n = snprintf(out, cap, "{\"involvedObject\":{\"name\":\"%s\"},\"message\":\"%u", name, number);
+
+    memset(out + n, 'x', filler);
+    return n + (int)filler + snprintf(out + n + (int)filler, cap - (size_t)n - filler, "\"}");
+}
+
+/* A record of its own for each `number`; returns when it is published. */
+static void store_one(struct app *app, const char *name, unsigned number, size_t filler)
+{
+    uint64_t before = store_newest(app->store);
+    char *body = malloc(filler + 256);
+    struct flux_event e = {.name = str_of(name), .plain = true};
+    int n = make_body(body, filler + 256, name, number, filler);
+
+    e.message = (struct str){body, (size_t)n}; /* differs, so it is no repeat and not coalesced */
+    CHECK_INT(
+        store_append(app->store, &e, (struct str){body, (size_t)n}, VIA_WEBHOOK, wall_ms(), NULL, NULL, 0),
+        STORE_OK);
+    free(body);
+    RIG_UNTIL(&app->rig, store_newest(app->store) > before);
+}
+
+static void ask(struct client *c, struct app *app, const char *query, const char *headers)
+{
+    char head[512];
+
+    client_open(c, &app->rig);
+    snprintf(head, sizeof head, "GET /events%s HTTP/1.1\r\nHost: x\r\n%s\r\n", query, headers);
+    client_text(c, head);
+}
+
+static void follow(struct client *c, struct app *app, const char *query)
+{
+    ask(c, app, query, "Accept: text/event-stream\r\n");
+}
+
+static size_t occurrences(const struct client *c, const char *text)
+{
+    size_t n = 0;
+    size_t len = strlen(text);
+
+    for (const char *at = c->in; at && (at = memmem(at, c->len - (size_t)(at - c->in), text, len)) != NULL;
+         at += len)
+        n++;
+    return n;
+}
+
+/* Until the client has `n` events; no more come in the turns after. */
+static void expect_events(struct client *c, size_t n)
+{
+    RIG_UNTIL(c->rig, (client_poll(c), occurrences(c, "\ndata: ") >= n));
+    for (int i = 0; i < 5; i++)
+        rig_loop(c->rig, EVLOOP_NONBLOCK);
+    client_poll(c);
+    CHECK_INT(occurrences(c, "\ndata: "), n);
+}
+
+static bool has(const struct client *c, const char *text)
+{
+    return occurrences(c, text) > 0;
+}
+
+/* The clock of libevent goes on by itself; that of the stream does when it is told. */
+static void pass(struct app *app, int64_t ms)
+{
+    mono_ms += ms;
+    event_active(app->stream->timer, EV_TIMEOUT, 0);
+    for (int i = 0; i < 50; i++)
+        rig_loop(&app->rig, EVLOOP_NONBLOCK);
+}
+
+static void test_stored_then_live(void)
+{
+    struct app app;
+    struct client from_0, from_1, from_now, filtered;
+
+    start(&app);
+    store_one(&app, "a", 1, 0);
+    store_one(&app, "b", 2, 0);
+    follow(&from_0, &app, "?after=0");
+    follow(&from_1, &app, "?after=1");
+    follow(&from_now, &app, "");
+    follow(&filtered, &app, "?after=0&name=b");
+    expect_events(&from_0, 2);
+    expect_events(&from_1, 1);
+    RIG_UNTIL(&app.rig, (client_poll(&from_now), has(&from_now, ":\nid: 2\n\n")));
+    store_one(&app, "c", 3, 0);
+    store_one(&app, "b", 4, 0);
+    expect_events(&from_0, 4);
+    expect_events(&from_1, 3);
+    expect_events(&from_now, 2);
+    expect_events(&filtered, 2);
+    CHECK(has(&filtered, "id: 2\ndata: {") && has(&filtered, "id: 4\ndata: {"));
+    CHECK(has(&from_0, "Content-Type: text/event-stream\r\n") &&
+          has(&from_0, "Transfer-Encoding: chunked\r\n"));
+    CHECK_INT(stream_clients(app.stream), 4);
+    client_close(&from_now);
+    RIG_UNTIL(&app.rig, stream_clients(app.stream) == 3);
+    stream_shutdown(app.stream);
+    client_wait_closed(&from_0);
+    CHECK(str_ends(client_in(&from_0), STR("\r\n0\r\n\r\n")));
+    CHECK_INT(stream_clients(app.stream), 0);
+    client_close(&from_0);
+    client_close(&from_1);
+    client_close(&filtered);
+    ask(&from_0, &app, "?after=0", "Accept: text/event-stream\r\n");
+    CHECK_INT(client_answer(&from_0, NULL), 503);
+    client_close(&from_0);
+    stop(&app);
+}
+
+static void test_many_at_once(void)
+{
+    struct app app;
+    struct client live, late;
+
+    start(&app);
+    follow(&live, &app, "");
+    RIG_UNTIL(&app.rig, stream_clients(app.stream) == 1);
+    client_open(&late, &app.rig);
+    client_text(&late, "GET /events?after=0 HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n");
+    for (unsigned i = 0; i < MANY; i++) { /* many batches, in one commit */
+        char body[300];
+        struct flux_event e = {.plain = true};
+        int n = make_body(body, sizeof body, "x", i, 0);
+        e.message = (struct str){body, (size_t)n};
+        CHECK_INT(store_append(app.store, &e, e.message, VIA_WEBHOOK, wall_ms(), NULL, NULL, 0), STORE_OK);
+    }
+    for (int64_t end = test_now_ms() + WAIT_MS; store_newest(app.store) < MANY && test_now_ms() < end;)
+        rig_loop(&app.rig, EVLOOP_ONCE | EVLOOP_NONBLOCK); /* turns as short as those of the process */
+    CHECK_INT(send(late.fd, "\r\n", 2, MSG_NOSIGNAL), 2);  /* while the live one has not got all */
+    for (int64_t end = test_now_ms() + WAIT_MS; stream_clients(app.stream) < 2 && test_now_ms() < end;)
+        rig_loop(&app.rig, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+    CHECK(app.stream->live_at < MANY);
+    expect_events(&live, MANY);
+    expect_events(&late, MANY);
+    for (unsigned i = 1; i <= MANY; i++) {
+        char want[32];
+        snprintf(want, sizeof want, "\nid: %u\ndata: ", i);
+        CHECK_INT(occurrences(&live, want), 1);
+        CHECK_INT(occurrences(&late, want), 1);
+    }
+    client_close(&live);
+    client_close(&late);
+    stop(&app);
+}
+
+static void test_beat(void)
+{
+    struct app app;
+    struct client all, none;
+
+    start(&app);
+    store_one(&app, "a", 1, 0);
+    follow(&all, &app, "?after=0");
+    follow(&none, &app, "?after=0&name=z");
+    expect_events(&all, 1);
+    expect_events(&none, 0);
+    pass(&app, STREAM_BEAT_MS - 1);
+    client_poll(&all);
+    CHECK(!has(&all, "\r\n:\n"));
+    pass(&app, 1);
+    RIG_UNTIL(&app.rig,
+              (client_poll(&all), client_poll(&none), has(&all, "\r\n:\n\n\r\n") && has(&none, "\r\n:\n")));
+    CHECK(has(&none, ":\nid: 1\n\n")); /* it may come back to where it is */
+    pass(&app, STREAM_BEAT_MS);
+    RIG_UNTIL(&app.rig, (client_poll(&none), occurrences(&none, "\r\n:\n") == 2));
+    CHECK_INT(occurrences(&none, "id: 1\n"), 1);
+    client_close(&all);
+    client_close(&none);
+    stop(&app);
+}
+
+static size_t unsent(struct app *app)
+{
+    return long_unsent(((struct reader *)app->stream->heap.items[0])->answer);
+}
+
+static void test_reader_that_takes_nothing(void)
+{
+    struct app app;
+    struct client c;
+    uint64_t last;
+
+    start(&app);
+    follow(&c, &app, "");
+    RIG_UNTIL(&app.rig, stream_clients(app.stream) == 1);
+    for (unsigned i = 0; i < 200; i++) {
+        store_one(&app, "big", i, 50000);
+        CHECK(unsent(&app) <= STREAM_CLIENT_BYTES + 60000);
+        CHECK(piece_pool_bytes(app.stream->pool) <= 2 * STREAM_CLIENT_BYTES + 200000);
+    }
+    CHECK(unsent(&app) > 0);
+    /* Takes a little now and then: that is progress. */
+    for (int i = 0; i < 4; i++) {
+        char in[400000];
+        pass(&app, STREAM_STALL_MS - 1000);
+        CHECK_INT(stream_clients(app.stream), 1);
+        size_t before = unsent(&app);
+        RIG_UNTIL(&app.rig, (recv(c.fd, in, sizeof in, MSG_DONTWAIT), unsent(&app) != before));
+    }
+    pass(&app, 0); /* what the last one made room for */
+    pass(&app, STREAM_STALL_MS - 1);
+    CHECK_INT(stream_clients(app.stream), 1);
+    pass(&app, 1);
+    CHECK_INT(stream_clients(app.stream), 0);
+    client_wait_closed(&c);
+    client_close(&c);
+    last = store_newest(app.store);
+    follow(&c, &app, "?after=190");
+    expect_events(&c, (size_t)(last - 190));
+    client_close(&c);
+    stop(&app);
+}
+
+static void test_slow_reader_gets_all(void)
+{
+    struct app app;
+    struct client c;
+
+    start(&app);
+    follow(&c, &app, "");
+    RIG_UNTIL(&app.rig, stream_clients(app.stream) == 1);
+    for (unsigned i = 0; i < 100; i++)
+        store_one(&app, "big", i, 50000); /* it has no room, and falls behind */
+    expect_events(&c, 100);
+    store_one(&app, "big", 1000, 10); /* and has caught up */
+    expect_events(&c, 101);
+    for (unsigned i = 1; i <= 101; i++) {
+        char want[32];
+        snprintf(want, sizeof want, "\nid: %u\ndata: ", i);
+        CHECK_INT(occurrences(&c, want), 1);
+    }
+    client_close(&c);
+    stop(&app);
+}
+
+static void test_positions(void)
+{
+    static const struct {
+        const char *query;
+        const char *header;
+        int status;
+    } cases[] = {
+        {"?after=3", "", 410}, /* beyond the newest */
+        {"", "Last-Event-ID: 99\r\n", 410},
+        {"?after=0", "Last-Event-ID: 3\r\n", 410}, /* the header counts */
+        {"", "Last-Event-ID: x\r\n", 400},
+        {"", "Last-Event-ID: -1\r\n", 400},
+        {"?limit=3", "", 400},
+        {"?order=desc", "", 400},
+        {"?order=asc", "", 400},
+        {"?kind=a&kind=b", "", 400},
+        {"?what=1", "", 400},
+        {"?after=x", "", 400},
+    };
+    struct app app;
+    struct client c;
+
+    start(&app);
+    store_one(&app, "a", 1, 0);
+    store_one(&app, "a", 2, 0);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char headers[128];
+        harness_case("%s %s", cases[i].query, cases[i].header);
+        snprintf(headers, sizeof headers, "Accept: text/event-stream\r\n%s", cases[i].header);
+        ask(&c, &app, cases[i].query, headers);
+        CHECK_INT(client_answer(&c, NULL), cases[i].status);
+        client_close(&c);
+    }
+    ask(&c, &app, "?after=x&limit=1", "Accept: application/x-ndjson\r\n");
+    CHECK_INT(client_answer(&c, NULL), 400);
+    client_close(&c);
+    ask(&c, &app, "?after=0", "Last-Event-ID: 1\r\nAccept: text/event-stream\r\n");
+    expect_events(&c, 1);
+    client_close(&c);
+    client_open(&c, &app.rig);
+    client_text(&c, "HEAD /events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n");
+    RIG_UNTIL(&app.rig, (client_poll(&c), has(&c, "\r\n\r\n")));
+    CHECK(has(&c, "HTTP/1.1 405 ") && has(&c, "\r\nAllow: GET, POST\r\n"));
+    client_close(&c);
+    stop(&app);
+}
+
+static void test_what_retention_took(void)
+{
+    struct app app;
+    struct client c, connected;
+
+    start_keeping(&app, 60000);
+    store_one(&app, "a", 1, 0);
+    store_one(&app, "a", 2, 0);
+    follow(&connected, &app, "?after=0");
+    expect_events(&connected, 2);
+    CHECK_INT(store_gone(app.store), 0);
+    mono_ms += 120000;
+    RIG_UNTIL(&app.rig, store_gone(app.store) == 2);
+    store_one(&app, "a", 3, 0);
+    store_one(&app, "a", 4, 0);
+    for (int position = 1; position <= 2; position++) {
+        char query[32];
+        snprintf(query, sizeof query, "?after=%d", position);
+        follow(&c, &app, query);
+        CHECK_INT(client_answer(&c, NULL), 410);
+        client_close(&c);
+    }
+    follow(&c, &app, "?after=0");
+    expect_events(&c, 2);
+    client_close(&c);
+    follow(&c, &app, "?after=3");
+    expect_events(&c, 1);
+    client_close(&c);
+    expect_events(&connected, 4);
+    client_close(&connected);
+    stop(&app);
+}
+
+static void test_too_many(void)
+{
+    struct app app;
+    struct client c[3];
+
+    start(&app);
+    stream_set_max_clients(app.stream, 2);
+    follow(&c[0], &app, "");
+    follow(&c[1], &app, "");
+    RIG_UNTIL(&app.rig, stream_clients(app.stream) == 2);
+    follow(&c[2], &app, "");
+    CHECK_INT(client_answer(&c[2], NULL), 503);
+    CHECK(has(&c[2], "\r\nRetry-After: 2\r\n"));
+    client_close(&c[2]);
+    client_close(&c[0]);
+    RIG_UNTIL(&app.rig, stream_clients(app.stream) == 1);
+    follow(&c[2], &app, "");
+    RIG_UNTIL(&app.rig, stream_clients(app.stream) == 2);
+    client_close(&c[1]);
+    client_close(&c[2]);
+    stop(&app);
+}
+
+/* What a client sends beside its stream does not disturb it, even if it looks like the head of a body. */
+static void test_flood(void)
+{
+    static const char *begins[] = {"xxxxxxxx",
+                                   "POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 4000000\r\n\r\n"};
+    static char noise[1 << 16];
+    struct app app;
+    struct client c;
+
+    memset(noise, 'x', sizeof noise);
+    for (size_t i = 0; i < 2; i++) {
+        start(&app);
+        follow(&c, &app, "");
+        RIG_UNTIL(&app.rig, stream_clients(app.stream) == 1);
+        client_text(&c, begins[i]);
+        int full = 0;
+        while (full < 50) { /* the kernel takes no more */
+            full = send(c.fd, noise, sizeof noise, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? full + 1 : 0;
+            rig_loop(&app.rig, EVLOOP_NONBLOCK);
+        }
+        store_one(&app, "a", 1, 0);
+        expect_events(&c, 1);
+        stream_shutdown(app.stream);
+        client_wait_closed(&c);
+        client_close(&c);
+        stop(&app);
+    }
+}
+
+static void test_old_protocol(void)
+{
+    struct app app;
+    struct client c;
+
+    start(&app);
+    store_one(&app, "a", 1, 0);
+    client_open(&c, &app.rig);
+    client_text(&c, "GET /events?after=0 HTTP/1.0\r\nAccept: text/event-stream\r\n\r\n");
+    expect_events(&c, 1);
+    CHECK(has(&c, "\r\n\r\nid: 1\ndata: {") && !has(&c, "chunked"));
+    stream_shutdown(app.stream);
+    client_wait_closed(&c);
+    CHECK(str_ends(client_in(&c), STR("}\n\n")));
+    client_close(&c);
+    stop(&app);
+}
+
+static void test_export(void)
+{
+    struct app app;
+    struct client c;
+
+    start(&app);
+    for (unsigned i = 0; i < 30; i++)
+        store_one(&app, i % 3 ? "a" : "b", i, 30000);
+    ask(&c, &app, "", "Accept: application/x-ndjson\r\n");
+    RIG_UNTIL(&app.rig, stream_clients(app.stream) == 1);
+    store_one(&app, "late", 99, 0);
+    client_wait_closed(&c);
+    CHECK_INT(occurrences(&c, "\"via\":\"webhook\""), 30);
+    CHECK(has(&c, "\"records\":30,\"lastId\":\"30\"") && str_ends(client_in(&c), STR("\n\r\n0\r\n\r\n")));
+    client_close(&c);
+    ask(&c, &app, "?name=b&after=3", "Accept: application/x-ndjson\r\n");
+    client_wait_closed(&c);
+    CHECK(has(&c, "\"records\":9,\"lastId\":\"31\""));
+    client_close(&c);
+    stop(&app);
+}
+
+static void test_piece(void)
+{
+    struct piece_pool *pool = piece_pool_new();
+    struct evbuffer *framed = evbuffer_new();
+    struct evbuffer *plain = evbuffer_new();
+    struct json_out out = {0};
+    size_t begin, second;
+
+    CHECK(chunk_begin(&out, &begin) && json_out_add(&out, STR("one\n")) && chunk_end(&out, begin));
+    CHECK(chunk_begin(&out, &second) && json_out_add(&out, STR("0123456789abcdefg")) &&
+          chunk_end(&out, second));
+    size_t len = out.len;
+    struct piece *p = piece_new(pool, &out);
+    CHECK(out.at == NULL && piece_pool_bytes(pool) >= len);
+    CHECK(piece_send(p, begin, len, true, framed) && piece_send(p, second, len, true, framed));
+    CHECK(piece_send(p, begin, len, false, plain));
+    piece_drop(p);
+    CHECK(piece_pool_bytes(pool) > 0);
+    static const char want[] =
+        "00000004\r\none\n\r\n00000011\r\n0123456789abcdefg\r\n00000011\r\n0123456789abcdefg\r\n";
+    CHECK_STR(((struct str){(char *)evbuffer_pullup(framed, -1), evbuffer_get_length(framed)}), str_of(want));
+    CHECK_STR(((struct str){(char *)evbuffer_pullup(plain, -1), evbuffer_get_length(plain)}),
+              STR("one\n0123456789abcdefg"));
+    evbuffer_free(framed);
+    evbuffer_free(plain);
+    CHECK_INT(piece_pool_bytes(pool), 0);
+    piece_pool_free(pool);
+}
+
+int main(void)
+{
+    return harness_run((struct test[]){TEST(test_stored_then_live),
+                                       TEST(test_many_at_once),
+                                       TEST(test_beat),
+                                       TEST(test_reader_that_takes_nothing),
+                                       TEST(test_slow_reader_gets_all),
+                                       TEST(test_positions),
+                                       TEST(test_what_retention_took),
+                                       TEST(test_too_many),
+                                       TEST(test_flood),
+                                       TEST(test_old_protocol),
+                                       TEST(test_export),
+                                       TEST(test_piece),
+                                       {0}});
+}
