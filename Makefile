@@ -79,8 +79,9 @@ static: ## build build/static/flux-event-store, linked statically
 sbom: static ## build build/static/flux-event-store.spdx.json: what is in the static binary
 	@.ci/sbom.sh $(STATIC)/flux-event-store $(VERSION) >$(STATIC)/flux-event-store.spdx.json
 
-install: all ## install the binary (DESTDIR, PREFIX)
+install: all ## install the binary and the manual page (DESTDIR, PREFIX)
 	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/flux-event-store
+	install -D -m 0644 docs/flux-event-store.8 $(DESTDIR)$(PREFIX)/share/man/man8/flux-event-store.8
 
 demo: deps-build ## set up a small API server and the binary, and play the README's stories
 	@$(MAKE) --no-print-directory all
@@ -119,7 +120,7 @@ bench: deps-bench ## measure; prints, and gates nothing
 fuzz: deps-fuzz ## libFuzzer on every target (FUZZ_SECONDS=60 each)
 	@$(MAKE) --no-print-directory -f test/Makefile fuzz
 
-lint: deps-lint ## format, forbidden functions, sizes, static analysis, shell scripts
+lint: deps-lint ## format, forbidden functions, sizes, static analysis, shell scripts, the manual, workflows
 	@test/lint.sh
 
 mutate: deps-test ## break the code once per behaviour of docs/conformance.md, and see a test notice
@@ -134,7 +135,7 @@ DEPS_test  := $(DEPS_build) binutils python3 python3-h11 python3-jsonschema pyth
 DEPS_bench := $(DEPS_build) wrk
 DEPS_fuzz  := $(DEPS_build) clang libclang-rt-14-dev
 DEPS_e2e   := $(DEPS_build) debootstrap etcd-server qemu-user-static
-DEPS_lint  := $(DEPS_build) clang-format cppcheck shellcheck
+DEPS_lint  := $(DEPS_build) clang-format cppcheck mandoc shellcheck
 deps: ## install the Debian packages that all targets need
 	@test/deps.sh $(sort $(DEPS_test) $(DEPS_bench) $(DEPS_fuzz) $(DEPS_e2e) $(DEPS_lint))
 deps-%:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Format, forbidden functions, sizes, left-over marks, static analysis, shell scripts.
+# Format, forbidden functions, sizes, left-over marks, static analysis, shell scripts, the manual, workflows.
 set -uo pipefail
 
 failed=0
@@ -38,6 +38,18 @@ cppcheck --include="$queue" --quiet --error-exitcode=1 --std=c11 --enable=warnin
   --suppress=missingIncludeSystem --suppress=invalidPrintfArgType_sint -I. \
   "${product[@]/%.h/.h}" || fail "cppcheck"
 shellcheck -x "${scripts[@]}" || fail "shellcheck"
+mandoc -T lint -W warning docs/flux-event-store.8 || fail "mandoc"
+
+# Workflows; the scripts in them go through shellcheck, too. Where Go is needed anyway (e2e, CI), it is there.
+command -v go >/dev/null || PATH=$PATH:/usr/local/go/bin
+if command -v go >/dev/null; then
+  go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 || fail "actionlint"
+  # A tag can be moved to another commit.
+  hits=$(grep -nE '^ *(- )?uses: ' .github/workflows/*.yml | grep -vE 'uses: (\./|[^@]+@[0-9a-f]{40} # v)') &&
+    fail "actions that are not pinned by commit"$'\n'"$hits"
+else
+  echo "lint: workflows are left out: actionlint needs Go"
+fi
 
 [ $failed -eq 0 ] && echo "lint: ok"
 exit $failed

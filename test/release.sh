@@ -108,4 +108,31 @@ check 'an OpenSSL that gets no fixes may not' with 'gets no fixes' OPENSSL=1.1.1
 check 'on its last day it still may' with fine OPENSSL=3.0.22 TODAY=2026-09-07
 check 'and not on the day after' with 'gets no fixes' OPENSSL=3.0.22 TODAY=2026-09-08
 check 'OpenSSL 3.0 of Debian 12 may' with fine OPENSSL=3.0.17 OPENSSL_PACKAGE=3.0.17-1~deb12u2
+
+# What makes the chart a release's, without helm, which test/e2e has.
+chart() {
+  mkdir -p "$work/chart"
+  cat >"$work/bin/helm" <<'EOS'
+#!/bin/sh
+case $1 in package) cp "$2/Chart.yaml" "$2/values.yaml" "$4" ;; template) echo rendered ;; esac
+EOS
+  chmod +x "$work/bin/helm"
+  HELM="$work/bin/helm" .ci/chart.sh 1.2.3-rc.1 registry.example.com/flux-event-store "$work/chart" || return 1
+  diff <(grep -E '^(version|appVersion):' "$work/chart/Chart.yaml") - <<'EOS' || return 1
+version: 1.2.3-rc.1
+appVersion: 1.2.3-rc.1
+EOS
+  diff chart/values.yaml "$work/chart/values.yaml" >"$work/changes"
+  diff - <(grep '^[<>]' "$work/changes") <<'EOS' && grep -qx rendered "$work/chart/install.yaml"
+<   repository: flux-event-store
+>   repository: registry.example.com/flux-event-store
+EOS
+}
+check "a release's chart has its version and its image" chart
+
+installed() {
+  make --no-print-directory install DESTDIR="$work/root" PREFIX=/usr >"$work/install.log" 2>&1 || { tail "$work/install.log" && return 1; }
+  "$work/root/usr/bin/flux-event-store" --version && cmp docs/flux-event-store.8 "$work/root/usr/share/man/man8/flux-event-store.8"
+}
+check '"make install" installs binary and manual' installed
 echo "1..$n"

@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -21,6 +22,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "integration"))
 from fes import PREFIX, V1, Fake, Server, wait_until  # noqa: E402  (needs the path above)
 
 RUNS, BURST, PATCH_MS, WIRE = 10000, 1000, 5, 500
+RECORDS, STREAMS, TOGETHER_BAR = 1000000, 1000, 100
 RUN_BAR, BURST_BAR = 1024, 1.0
 WATCHES = 2  # of Runs and of CustomRuns
 LIBRARY = os.path.abspath("build/test/heap_said.so")
@@ -42,10 +44,10 @@ def customrun(name, revision):
 
 
 class Cluster:
-    def __init__(self, directory):
+    def __init__(self, directory, data_dir=None):
         self.fake = Fake(os.path.join(directory, "fake"))
-        self.server = Server(os.path.join(directory, "server"), "--no-flux-watch", fake=self.fake,
-                             env={"LD_PRELOAD": LIBRARY})
+        self.server = Server(os.path.join(directory, "server"), "--no-flux-watch", "--max-size", "8GiB", fake=self.fake,
+                             data_dir=data_dir, env={"LD_PRELOAD": LIBRARY})
 
     def on_connection(self, method, paths, body=lambda path: None):
         connection = self.fake.connect()
@@ -194,7 +196,35 @@ def wire(directory):
     cluster.stop()
 
 
+def own_memory(child):
+    with open(f"/proc/{child.pid}/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) / 1024 for line in file if line.startswith("RssAnon:"))
+
+
+def together(directory):
+    data = os.path.join(directory, "data")
+    subprocess.run(["build/test/fill_store", data, str(RECORDS)], check=True)
+    cluster = Cluster(directory, data)
+    child = cluster.server.process.child
+    records = own_memory(child)
+    streams = []
+    for _ in range(STREAMS):
+        streams.append(cluster.server.socket())
+        streams[-1].sendall(b"GET /events HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n")
+        assert streams[-1].recv(4096).startswith(b"HTTP/1.1 200 ")
+    with_streams = own_memory(child)
+    names = [f"deploy-{n:05}-wait" for n in range(RUNS)]
+    cluster.create(names, lambda name: name[7:12] * 8)
+    cluster.await_all(RUNS, "Waiting")
+    cluster.await_idle()
+    print(f"of its own: {records:.1f} MiB with {RECORDS} records, {with_streams:.1f} MiB with {STREAMS} streams too, "
+          f"{own_memory(child):.1f} MiB with {RUNS} Runs too (bar {TOGETHER_BAR} MiB)", flush=True)
+    for stream in streams:
+        stream.close()
+    cluster.stop()
+
+
 if __name__ == "__main__":
-    for part in wire, burst, waiting:
+    for part in wire, burst, waiting, together:
         with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR", "build"), prefix="runs-bench-") as folder:
             part(folder)

@@ -4,6 +4,6 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 make --no-print-directory all
-make --no-print-directory -f test/Makefile build/test/fake-apiserver build/test/heap_said.so
+make --no-print-directory -f test/Makefile build/test/fake-apiserver build/test/heap_said.so build/test/fill_store
 ulimit -n "$(ulimit -Hn)"
 FES_BINARY=build/flux-event-store FES_FAKE=build/test/fake-apiserver /usr/bin/python3 test/bench/runs.py

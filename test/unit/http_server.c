@@ -5,7 +5,9 @@
 #include "http/health.h"
 #include "http/pending_priv.h"
 
+#include <sys/epoll.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 #define H "Host: x\r\n"
 
@@ -407,6 +409,41 @@ static void test_listen_addresses(void)
     event_base_free(base);
 }
 
+static bool epoll_is_full;
+
+/* Instead of libc's. */
+int epoll_ctl(int epoll, int what, int fd, struct epoll_event *event)
+{
+    if (epoll_is_full && what == EPOLL_CTL_ADD) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return (int)syscall(SYS_epoll_ctl, epoll, what, fd, event);
+}
+
+/* A connection that cannot be watched is closed by evhttp, before its guard knows it. */
+static void test_a_connection_that_cannot_be_watched(void)
+{
+    struct guard_limits limits;
+    struct app app;
+    struct client c;
+
+    http_default_limits(&limits);
+    limits.head_ms = 10 * WAIT_MS;
+    start(&app, &limits);
+    epoll_is_full = true;
+    client_open(&c, &app.rig);
+    RIG_UNTIL(&app.rig, (client_poll(&c), c.closed));
+    CHECK_INT(http_server_connections(app.rig.server), 0);
+    client_close(&c);
+    epoll_is_full = false;
+    client_open(&c, &app.rig);
+    client_text(&c, "GET /echo HTTP/1.1\r\n" H "\r\n");
+    CHECK_INT(client_answer(&c, NULL), 200);
+    client_close(&c);
+    rig_stop(&app.rig);
+}
+
 /* A crowd that knocks does not keep the loop from everything else: some are accepted, then others have their turn. */
 static void test_a_crowd_is_let_in_by_and_by(void)
 {
@@ -535,6 +572,7 @@ int main(void)
                                        TEST(test_listen_addresses),
                                        TEST(test_out_of_descriptors),
                                        TEST(test_a_crowd_is_let_in_by_and_by),
+                                       TEST(test_a_connection_that_cannot_be_watched),
                                        TEST(test_health),
                                        TEST(test_pending_table),
                                        {0}});
