@@ -134,7 +134,7 @@ DEPS_build := build-essential pkg-config libevent-dev libjansson-dev libssl-dev 
 DEPS_test  := $(DEPS_build) binutils python3 python3-h11 python3-jsonschema python3-pytest python3-pytest-xdist python3-yaml prometheus
 DEPS_bench := $(DEPS_build) wrk
 DEPS_fuzz  := $(DEPS_build) clang libclang-rt-14-dev
-DEPS_e2e   := $(DEPS_build) debootstrap etcd-server
+DEPS_e2e   := $(DEPS_build) debootstrap etcd-server qemu-user-static
 DEPS_lint  := $(DEPS_build) clang-format cppcheck mandoc shellcheck
 deps: ## install the Debian packages that all targets need
 	@test/deps.sh $(sort $(DEPS_test) $(DEPS_bench) $(DEPS_fuzz) $(DEPS_e2e) $(DEPS_lint))
