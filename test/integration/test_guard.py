@@ -5,6 +5,7 @@ test/differential those that nobody thought of.
 """
 
 import os
+import re
 import resource
 import select
 import socket
@@ -101,6 +102,7 @@ def test_two_thousand_connections_with_256_descriptors(make_server, monkeypatch,
         used = seconds_of(server, 2)
         assert used < 0.2, f"{used:.0%} of a processor"
         assert descriptors(server) < 200
+        assert re.search(r"^flux_event_store_http_connections_shed_total [1-9]", server.get("/metrics").text, re.MULTILINE)
     finally:
         for client in clients:
             client.close()
