@@ -534,18 +534,18 @@ void guard_reply_long(struct guard *g, const struct guard_watch *watch)
     g->watch = *watch;
 }
 
-void guard_reply_long_over(struct guard *g)
+void guard_end(struct guard *g)
 {
     g->watched = false;
+    close_connection(g);
 }
 
 void guard_cut(struct guard *g)
 {
     const struct linger at_once = {.l_onoff = 1};
 
-    g->watched = false;
     (void)setsockopt(g->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
-    close_connection(g);
+    guard_end(g);
 }
 
 uint64_t guard_reply_bytes(const struct guard_set *set)

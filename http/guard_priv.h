@@ -34,6 +34,7 @@ struct guard_watch {
     uint64_t id; /* of the request */
     void (*on_gone)(void *arg, uint64_t id);
     void *arg;
+    bool till_the_end; /* also when the request is not known any more: the server itself ends */
 };
 
 /* Called from the loop; must not free connections. */
@@ -75,14 +76,14 @@ void guard_reply_begun(struct guard *g, size_t bytes);
 /* Until guard_reply_begun: hooks.on_gone is called when the connection ends, and the connection is ended when its
  * client has gone. One request at a time. False when out of memory. */
 bool guard_watch_client(struct guard *g, const struct guard_watch *watch);
-/* Instead of guard_reply_begun, for a reply without a known end, on a connection that ends with it: evhttp reads on beside
- * it, so that the end of the client is seen, but no more than a little is taken from the socket. hooks.on_gone is called
- * when the connection ends before guard_reply_long_over. */
+/* Instead of guard_reply_begun, for a reply without a known end, whose connection guard_end or guard_cut ends: evhttp reads
+ * on beside it, so that the end of the client is seen, but no more than a little is taken from the socket. hooks.on_gone is
+ * called when the connection ends otherwise. */
 void guard_reply_long(struct guard *g, const struct guard_watch *watch);
-/* The reply is complete, but for what is still to be written out. */
-void guard_reply_long_over(struct guard *g);
-/* Ends the connection during a long reply, without hooks.on_gone; what the kernel has not sent yet is dropped too, so that
- * it does not keep it for a client that does not read. */
+/* Ends the connection. */
+void guard_end(struct guard *g);
+/* The same, and what the kernel has not sent yet is dropped too, so that it does not keep it for a client that does not
+ * read. */
 void guard_cut(struct guard *g);
 /* Call when evhttp has written out the answer to the request that it works on. */
 void guard_reply_done(struct guard *g);

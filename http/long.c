@@ -1,15 +1,16 @@
 /* Long answers (see long_priv.h).
  *
- * evhttp writes the head, and the last chunk at the end. What is between goes straight into the output buffer of its
- * bufferevent, whichever kind that is, because it is framed already and shared (piece.c): evhttp would copy the framing
- * for each client and each event. A callback on that buffer tells of progress, which evhttp's own does only when all is
- * written.
+ * evhttp writes the head. What follows goes straight into the output buffer of its bufferevent, whichever kind that is,
+ * because it is framed already and shared (piece.c): evhttp would copy the framing for each client and each event. A
+ * callback on that buffer tells of progress, which evhttp's own does only when all is written. The last chunk goes the same
+ * way, and the connection is ended when the buffer is empty: evhttp would do so at the next call of its own callback, and
+ * under TLS that may be one that was put off when the buffer was empty before.
  *
  * evhttp's timeouts are for idle connections; a stream is idle when nothing happens, so they are taken off. Reading goes on
  * beside, which is how the end of the client is noticed; the guard bounds what is read. A client that has filled that
  * bound and then leaves is noticed when something is written.
  *
- * Invariant: a long answer exists exactly while its request is in the table of pending answers.
+ * Invariant: a long answer exists until its connection ends, and its request is in the table of pending answers.
  */
 #include "http/long_priv.h"
 
@@ -17,6 +18,7 @@
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
+#include <event2/event.h>
 #include <event2/http.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -26,26 +28,38 @@
 /* Given to the kernel in one call; 16 KiB by default. */
 #define LONG_WRITE_BYTES ((size_t)64 << 10)
 
+/* How long the rest of an answer that has ended may go without progress. */
+#define LONG_END_SECONDS 30
+
 struct long_answer {
     struct http_server *server;
     uint64_t id;
     struct long_hooks hooks;
     struct evhttp_connection *evcon;
     struct evbuffer *output;
+    struct event *over; /* ended, and all is written */
     bool framed;
+    bool ended;
 };
 
 static void on_output(struct evbuffer *output, const struct evbuffer_cb_info *info, void *arg)
 {
     struct long_answer *a = arg;
+    size_t unsent = evbuffer_get_length(output);
 
-    if (info->n_deleted > 0)
-        a->hooks.on_progress(a->hooks.arg, evbuffer_get_length(output));
+    if (info->n_deleted == 0)
+        return;
+    if (!a->ended)
+        a->hooks.on_progress(a->hooks.arg, unsent);
+    else if (unsent == 0)
+        event_active(a->over, EV_TIMEOUT, 0);
 }
 
 static void forget(struct long_answer *a)
 {
+    (void)pending_take(http_server_requests(a->server), a->id);
     (void)evbuffer_remove_cb(a->output, on_output, a);
+    event_free(a->over);
     free(a);
 }
 
@@ -53,10 +67,24 @@ static void on_client_gone(void *arg, uint64_t id)
 {
     struct long_answer *a = arg;
     struct long_hooks hooks = a->hooks;
+    bool ended = a->ended;
 
     (void)id;
     forget(a);
-    hooks.on_gone(hooks.arg);
+    if (!ended)
+        hooks.on_gone(hooks.arg);
+}
+
+static void on_over(evutil_socket_t fd, short what, void *arg)
+{
+    struct long_answer *a = arg;
+    struct guard *g = http_server_guard(a->server, a->evcon);
+
+    (void)fd;
+    (void)what;
+    forget(a);
+    if (g)
+        guard_end(g);
 }
 
 static void send_head(struct long_answer *a, struct evhttp_request *req, const struct http_header *headers)
@@ -93,12 +121,15 @@ struct long_answer *long_begin(struct http_server *s, uint64_t id, const struct 
     a->hooks = *hooks;
     a->evcon = evcon;
     a->output = bufferevent_get_output(evhttp_connection_get_bufferevent(evcon));
-    if (!evbuffer_add_cb(a->output, on_output, a)) {
+    a->over = event_new(http_server_base(s), -1, 0, on_over, a);
+    if (!a->over || !evbuffer_add_cb(a->output, on_output, a)) {
         http_reply_error(s, id, 503, "out of memory");
+        if (a->over)
+            event_free(a->over);
         free(a);
         return NULL;
     }
-    guard_reply_long(g, &(struct guard_watch){id, on_client_gone, a});
+    guard_reply_long(g, &(struct guard_watch){id, on_client_gone, a, .till_the_end = true});
     send_head(a, req, headers);
     return a;
 }
@@ -115,20 +146,20 @@ bool long_send(struct long_answer *a, struct piece *p, size_t from, size_t to)
 
 void long_end(struct long_answer *a)
 {
-    struct evhttp_request *req = pending_take(http_server_requests(a->server), a->id);
-    struct guard *g = http_server_guard(a->server, a->evcon);
+    const struct timeval patience = {.tv_sec = LONG_END_SECONDS};
 
-    forget(a);
-    if (g)
-        guard_reply_long_over(g);
-    evhttp_send_reply_end(req);
+    a->ended = true;
+    (void)bufferevent_set_timeouts(evhttp_connection_get_bufferevent(a->evcon), NULL, &patience);
+    if (a->framed && evbuffer_add(a->output, "0\r\n\r\n", 5) != 0)
+        long_cut(a);
+    else if (evbuffer_get_length(a->output) == 0)
+        event_active(a->over, EV_TIMEOUT, 0);
 }
 
 void long_cut(struct long_answer *a)
 {
     struct guard *g = http_server_guard(a->server, a->evcon);
 
-    (void)pending_take(http_server_requests(a->server), a->id);
     forget(a);
     if (g)
         guard_cut(g);

@@ -28,7 +28,7 @@ struct long_answer *long_begin(struct http_server *s, uint64_t id, const struct 
 size_t long_unsent(const struct long_answer *a);
 /* See piece_send. */
 bool long_send(struct long_answer *a, struct piece *p, size_t from, size_t to);
-/* Completes the answer; its connection ends when all is written out. */
+/* Completes the answer; its connection ends when all is written out, or nothing was taken for 30 s. */
 void long_end(struct long_answer *a);
 /* Breaks the connection: the client sees that the answer is not complete. */
 void long_cut(struct long_answer *a);

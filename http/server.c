@@ -100,9 +100,9 @@ static void on_gone(void *arg, const struct guard_watch *watch)
     struct http_server *s = arg;
     struct evhttp_request *req = pending_take(&s->owner->pending, watch->id);
 
-    if (!req)
+    if (!req && !watch->till_the_end)
         return;
-    if (!evhttp_request_get_connection(req))
+    if (req && !evhttp_request_get_connection(req))
         evhttp_request_free(req);
     watch->on_gone(watch->arg, watch->id);
 }
@@ -117,7 +117,7 @@ struct guard *http_server_guard(const struct http_server *s, struct evhttp_conne
 
 bool http_watch_client(struct http_server *s, uint64_t id, http_on_gone *on_client_gone, void *arg)
 {
-    const struct guard_watch watch = {id, on_client_gone, arg};
+    const struct guard_watch watch = {.id = id, .on_gone = on_client_gone, .arg = arg};
     struct evhttp_request *req = pending_get(&s->pending, id);
     struct evhttp_connection *evcon = req ? evhttp_request_get_connection(req) : NULL;
     struct guard *g = evcon ? http_server_guard(s, evcon) : NULL;

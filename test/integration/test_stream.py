@@ -315,6 +315,23 @@ def test_a_reader_that_takes_nothing_is_cut_and_resumes(make_server, monkeypatch
 
 
 @pytest.mark.slow
+def test_the_end_of_an_answer_is_not_waited_for(make_server):
+    """An export that is complete but for what its reader does not take: its connection does not stay."""
+    server = make_server()
+    for i in range(25):
+        post(server, i, filler=15000)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", server.port))
+        client.sendall(b"GET /events HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\n\r\n")
+        wait_until(lambda: "flux_event_store_http_pending_requests 2" in server.get("/metrics").text
+                   and "flux_event_store_stream_clients 0" in server.get("/metrics").text, what="all of it is on its way")
+        began = time.monotonic()
+        wait_until(lambda: "flux_event_store_http_connections 1" in server.get("/metrics").text, 60, "it is closed")
+        assert 20 < time.monotonic() - began < 45
+
+
+@pytest.mark.slow
 def test_comments_keep_an_idle_stream(make_server):
     """Longer than the 120 s after which an idle connection ends."""
     server = make_server()

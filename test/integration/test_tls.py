@@ -263,3 +263,51 @@ def test_sigterm_answers_what_was_accepted(start, authority):
     server.process.signal(signal.SIGTERM)
     assert Answer(waiting.getresponse()).status == 503
     assert server.process.wait_exit(10) == 0
+
+
+def test_streams_and_exports(start, authority):
+    """Long answers over TLS come whole, to their last byte, and end with a clean close."""
+    server = start()
+    context = context_for(authority)
+    poster = connect(server, context)
+    n = 40
+
+    def record(i):
+        body = json.dumps({"reason": "r", "message": f"{i} " + "x" * 60000})
+        assert send(poster, "POST", "/events", body).status == 200
+
+    for i in range(n):
+        record(i)
+    for _ in range(5):
+        reader = connect(server, context)
+        reader.request("GET", "/events", headers={"Accept": "application/x-ndjson"})
+        lines = Answer(reader.getresponse()).body.splitlines()  # fails when the last chunk is missing
+        assert len(lines) == n + 1 and json.loads(lines[-1])["records"] == n
+        reader.close()
+    reader = connect(server, context)
+    reader.request("GET", "/events?after=0", headers={"Accept": "text/event-stream"})
+    answer = reader.getresponse()
+    text = b""
+    while text.count(b"\ndata: ") < n:
+        text += answer.read1()
+    record(n)
+    while text.count(b"\ndata: ") <= n:
+        text += answer.read1()
+    assert server.terminate() == 0
+    text += answer.read()  # fails when the last chunk is missing
+    assert text.endswith(b"}\n\n") and text.count(b"\ndata: ") == n + 1
+    head = connect(start_again(server), context)
+    head.request("HEAD", "/events", headers={"Accept": "application/x-ndjson"})
+    assert Answer(head.getresponse()).status == 200
+
+
+def start_again(server):
+    server.start(wait_ready=False)
+    server.wait_listening()
+
+    def port():
+        return [int(line["address"].rsplit(":", 1)[1]) for line in server.logs(since_start=True)
+                if line.get("serves") == "https"]
+    server.port = wait_until(port, what="it listens")[0]
+    wait_until(lambda: any(line.get("msg") == "started" for line in server.logs(since_start=True)), what="started")
+    return server
