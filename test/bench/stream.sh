@@ -19,4 +19,5 @@ pid=$!
 until port=$(sed -n '/listening/s/.*127\.0\.0\.1:\([1-9][0-9]*\).*/\1/p' "$dir/log") && [ -n "$port" ]; do
   kill -0 "$pid" || exit 1
 done
+until curl -fsS -o "$dir/ready" "http://127.0.0.1:$port/readyz" 2>/dev/null; do kill -0 "$pid"; done
 build/bench/stream_bench "$port" "$pid"
