@@ -116,15 +116,24 @@ func (p *process) cpu() (time.Duration, error) {
 	return time.Duration(user+system) * 10 * time.Millisecond, nil
 }
 
-// freePort is a port nobody listens on now. Another program may take it before it is used; the caller's
-// readiness wait then fails with that program's name for the trouble in the log.
+var portsGiven = map[int]bool{}
+
+// freePort is a port nobody listens on now, and none that was given before: who has that may not listen yet. Another
+// program may take it before it is used; the caller's readiness wait then fails with that program's name for the trouble
+// in the log.
 func freePort() (int, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+	for {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return 0, err
+		}
+		port := listener.Addr().(*net.TCPAddr).Port
+		listener.Close()
+		if !portsGiven[port] {
+			portsGiven[port] = true
+			return port, nil
+		}
 	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port, nil
 }
 
 // until tries something every few milliseconds until it works; the last error is returned at the deadline.
