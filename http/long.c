@@ -118,10 +118,17 @@ void long_end(struct long_answer *a)
     struct evhttp_request *req = pending_take(http_server_requests(a->server), a->id);
     struct guard *g = http_server_guard(a->server, a->evcon);
 
+    bool framed = a->framed;
+
     forget(a);
     if (g)
         guard_reply_long_over(g);
+    /* Without framing the connection may end at once. With it evhttp has its last chunk to write. */
+    if (g && !framed)
+        guard_reply_handed(g);
     evhttp_send_reply_end(req);
+    if (g && framed)
+        guard_reply_handed(g);
 }
 
 void long_cut(struct long_answer *a)
