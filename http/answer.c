@@ -53,6 +53,8 @@ static void send_reply(struct http_server *s, struct evhttp_request *req, const 
         guard_reply_begun(g, evbuffer_get_length(out));
     tally_answered(http_server_tally(s), status);
     evhttp_send_reply(req, status, reply_reason(status), NULL);
+    if (g)
+        guard_reply_handed(g);
     /* evhttp reads on while it writes, and would end the connection of a client that has closed its own side before the
      * answer is out. It turns reading on again when it is. */
     (void)bufferevent_disable(evhttp_connection_get_bufferevent(evcon), EV_READ);

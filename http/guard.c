@@ -565,6 +565,12 @@ void guard_reply_begun(struct guard *g, size_t bytes)
     g->reply_bytes = bytes;
 }
 
+void guard_reply_handed(struct guard *g)
+{
+    if (g->tls)
+        tls_conn_mind_writes(g->tls);
+}
+
 void guard_reply_done(struct guard *g)
 {
     reply_release(g);

@@ -85,6 +85,8 @@ void guard_end(struct guard *g);
 /* The same, and what the kernel has not sent yet is dropped too, so that it does not keep it for a client that does not
  * read. */
 void guard_cut(struct guard *g);
+/* Call when evhttp has been given a reply, or its end, and does not yet know it written. */
+void guard_reply_handed(struct guard *g);
 /* Call when evhttp has written out the answer to the request that it works on. */
 void guard_reply_done(struct guard *g);
 

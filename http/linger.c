@@ -33,6 +33,8 @@ static void on_written(struct bufferevent *bev, void *arg)
 {
     const struct lingering *l = arg;
 
+    if (evbuffer_get_length(bufferevent_get_output(bev)) > 0)
+        return; /* that was about an answer before it: see tls_conn.c */
     if (l->tls)
         tls_conn_finish(l->tls);
     (void)shutdown(bufferevent_getfd(bev), SHUT_WR);

@@ -9,7 +9,9 @@
  * A letter is no first byte of TLS, but of an HTTP request: that client is told so in plain text, and what it sends is
  * dropped until it leaves or the deadline comes.
  *
- * libevent frees the SSL object with the bufferevent, and does not say goodbye before.
+ * libevent frees the SSL object with the bufferevent, and does not say goodbye before. And it says that all is written
+ * one step late: by then there may be more, and evhttp would take what was written (100 Continue, a piece of a stream)
+ * for the whole answer, and end the connection or stop writing. So a wrapper around its callbacks looks again.
  */
 #include "http/tls_priv.h"
 
@@ -45,6 +47,11 @@ struct tls_conn {
     enum tls_phase phase;
     void (*on_end)(void *arg);
     void *arg;
+    struct {
+        bufferevent_data_cb read, written;
+        bufferevent_event_cb event;
+        void *arg;
+    } wrapped; /* evhttp's callbacks */
     TAILQ_ENTRY(tls_conn) link;
 };
 
@@ -209,6 +216,40 @@ bool tls_conn_start(struct tls_conn *c)
     c->phase = TLS_WAITING;
     c->readable = event_new(c->gate->base, bufferevent_getfd(c->bev), EV_READ | EV_PERSIST, on_readable, c);
     return c->readable && event_add(c->readable, NULL) == 0;
+}
+
+static void on_wrapped_read(struct bufferevent *bev, void *arg)
+{
+    const struct tls_conn *c = arg;
+
+    if (c->wrapped.read)
+        c->wrapped.read(bev, c->wrapped.arg);
+}
+
+static void on_wrapped_written(struct bufferevent *bev, void *arg)
+{
+    const struct tls_conn *c = arg;
+
+    if (evbuffer_get_length(bufferevent_get_output(bev)) == 0)
+        c->wrapped.written(bev, c->wrapped.arg);
+}
+
+static void on_wrapped_event(struct bufferevent *bev, short what, void *arg)
+{
+    const struct tls_conn *c = arg;
+
+    c->wrapped.event(bev, what, c->wrapped.arg);
+}
+
+void tls_conn_mind_writes(struct tls_conn *c)
+{
+    bufferevent_data_cb written;
+
+    bufferevent_getcb(c->bev, NULL, &written, NULL, NULL);
+    if (written == on_wrapped_written)
+        return;
+    bufferevent_getcb(c->bev, &c->wrapped.read, &c->wrapped.written, &c->wrapped.event, &c->wrapped.arg);
+    bufferevent_setcb(c->bev, on_wrapped_read, on_wrapped_written, on_wrapped_event, c);
 }
 
 void tls_conn_finish(struct tls_conn *c)

@@ -57,6 +57,9 @@ struct tls_conn *tls_conn_new(struct tls_gate *gate, void (*on_end)(void *arg), 
 struct bufferevent *tls_conn_bufferevent(struct tls_conn *c);
 /* The bufferevent has its socket, and has not read from it. False when out of memory: end the connection. */
 bool tls_conn_start(struct tls_conn *c);
+/* evhttp has just been given an answer to write, or is about to get its end: has it told that the answer is written when
+ * it is. Holds until evhttp sets its callbacks again, which it does with each answer. */
+void tls_conn_mind_writes(struct tls_conn *c);
 /* Tells the client that nothing follows (close_notify), once. */
 void tls_conn_finish(struct tls_conn *c);
 /* Call it when the connection ends: finishes, and reports a handshake that failed. Accepts NULL. */

@@ -42,12 +42,12 @@ struct rig {
     struct reporter reporter;
     int reports;
     char last_report[128];
+    char last_error[HTTP_ERROR]; /* its field of that name, if it has one */
     uint16_t port;
     void (*on_turn)(void *arg); /* after each turn of the loop; may be NULL */
     void *on_turn_arg;
 #ifdef RIG_TLS
-    char folder[32]; /* of the certificates; client_ca is there when the test has set it */
-    bool client_ca;
+    char folder[32]; /* of the certificates */
     struct tls_config files;
     char paths[3][64];
     SSL_CTX *client;
@@ -59,10 +59,15 @@ static void rig_report(void *arg, const struct report *report)
     struct rig *rig = arg;
     rig->reports++;
     snprintf(rig->last_report, sizeof rig->last_report, "%s", report->sentence);
+    rig->last_error[0] = '\0';
+    for (const struct report_field *f = report->fields; f->name; f++)
+        if (strcmp(f->name, "error") == 0)
+            snprintf(rig->last_error, sizeof rig->last_error, "%.*s", STR_ARG(f->text));
 }
 
 #ifdef RIG_TLS
 static struct authority rig_ca; /* one for the program: keys take their time */
+static bool rig_asks_clients;   /* for certificates */
 
 static void rig_tls(struct rig *rig, struct http_config *config)
 {
@@ -77,7 +82,7 @@ static void rig_tls(struct rig *rig, struct http_config *config)
         snprintf(rig->paths[i], sizeof rig->paths[i], "%s/%s", rig->folder, names[i]);
     identity_write(&rig_ca, "server", "IP:127.0.0.1", 86400, rig->paths[0], rig->paths[1]);
     authority_write(&rig_ca, rig->paths[2]);
-    rig->files = (struct tls_config){rig->paths[0], rig->paths[1], rig->client_ca ? rig->paths[2] : NULL};
+    rig->files = (struct tls_config){rig->paths[0], rig->paths[1], rig_asks_clients ? rig->paths[2] : NULL};
     config->tls = rig->files;
     rig->client = SSL_CTX_new(TLS_client_method());
     SSL_CTX_load_verify_locations(rig->client, rig->paths[2], NULL);
