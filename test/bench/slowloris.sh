@@ -22,6 +22,7 @@ trap '[ -z "$pid" ] || kill "$pid"; wait 2>/dev/null; rm -rf "$dir"' EXIT
 server() {
   [ -z "$pid" ] || kill "$pid"
   wait
+  : >"$dir/log"
   (ulimit -n "$1" && exec build/flux-event-store --no-kube --listen 127.0.0.1:0 --data-dir "$dir/data" \
     --allow-network-fs --log-level info 2>"$dir/log") &
   pid=$!
