@@ -29,6 +29,7 @@ server() {
   until port=$(sed -n '/listening/s/.*127\.0\.0\.1:\([1-9][0-9]*\).*/\1/p' "$dir/log") && [ -n "$port" ]; do
     kill -0 "$pid" || exit 1
   done
+  until curl -fsS "http://127.0.0.1:$port/readyz" >/dev/null 2>&1; do kill -0 "$pid"; done
 }
 descriptors() {
   find "/proc/$pid/fd" -mindepth 1 | wc -l
