@@ -764,6 +764,7 @@ static void test_each_allocation_fails_once(void)
         allocations_left = -1;
         client_close(&c);
         ERR_clear_error();
+        RIG_UNTIL(&rig, http_server_connections(rig.server) == 0); /* nothing of it is served any more */
         int fd = plain_open(&rig);
         CHECK(send(fd, GET_OK, strlen(GET_OK), MSG_NOSIGNAL) > 0);
         served = 0;
