@@ -32,7 +32,9 @@ void reader_move(struct reader *r, enum reader_state state)
 
 uint64_t reader_cursor(const struct reader *r)
 {
-    return r->state == READER_LIVE ? r->stream->live_at : r->cursor;
+    bool passed = r->state == READER_LIVE && r->stream->live_at > r->cursor;
+
+    return passed ? r->stream->live_at : r->cursor;
 }
 
 static void arm(struct stream *s)

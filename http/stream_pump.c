@@ -7,9 +7,10 @@
  *
  * What one turn of the loop does is bounded for all readers together; where more is left, the next turn goes on.
  *
- * Invariants: live readers have got every record up to live_at that passes their filters; others every one up to their
- * cursor; nobody anything twice, because positions only ascend. Failure mode: without memory, or with STREAM_MAX_BYTES
- * waiting for clients, nothing is read until there is room again: readers that take nothing are cut.
+ * Invariants: live readers have got every record up to live_at that passes their filters, and others every one up to their
+ * cursor; a live one that began ahead of live_at gets nothing up to its cursor either; nobody gets anything twice, because
+ * positions only ascend. Failure mode: without memory, or with STREAM_MAX_BYTES waiting for clients, nothing is read until
+ * there is room again: readers that take nothing are cut.
  */
 #include "http/stream_priv.h"
 
@@ -138,7 +139,7 @@ static bool somebody_wants(const struct batch *b, const struct record *record)
 
     TAILQ_FOREACH(r, &b->stream->readers[READER_LIVE], entry)
     {
-        if (!filter_passes(r->filter, record))
+        if (record->seq <= r->cursor || !filter_passes(r->filter, record))
             continue;
         r->wants |= UINT64_C(1) << b->n;
         wanted = true;
@@ -303,7 +304,8 @@ static bool pump_reader(struct reader *r, struct budget *left)
     if (r->cursor < b.limit)
         more = store_scan(s->store, r->cursor, false, left->records, on_slice_record, &b);
     bool caught_up = !b.interrupted && (b.past || more == 0 || more >= b.limit);
-    uint64_t cursor = caught_up ? b.limit : b.interrupted ? b.last : more;
+    uint64_t end = b.limit > r->cursor ? b.limit : r->cursor; /* it may be ahead of the live ones */
+    uint64_t cursor = caught_up ? end : b.interrupted ? b.last : more;
     bool broken = r->kind == STREAM_EXPORT && b.damaged;
     if (caught_up && !broken && r->kind == STREAM_EXPORT) {
         broken = !encode_line(r, NULL, &b.out);

@@ -245,6 +245,57 @@ static void test_many_at_once(void)
     stop(&app);
 }
 
+/* N events of about 1 KB in one commit: more than the live reader gets in one turn. */
+static void store_at_once(struct app *app, unsigned n)
+{
+    uint64_t newest = store_newest(app->store) + n;
+
+    for (unsigned i = 0; i < n; i++) {
+        char body[1300];
+        struct flux_event e = {.plain = true};
+        int len = make_body(body, sizeof body, "x", i, 1000);
+        e.message = (struct str){body, (size_t)len};
+        CHECK_INT(store_append(app->store, &e, e.message, VIA_WEBHOOK, wall_ms(), NULL, NULL, 0), STORE_OK);
+    }
+    RIG_UNTIL(&app->rig, store_newest(app->store) == newest);
+}
+
+/* The live pump is behind the newest record, and a client's position is not. */
+static void test_ahead_of_the_live_ones(void)
+{
+    struct app app;
+    struct client live, ahead, from_now;
+
+    start(&app);
+    store_one(&app, "a", 1, 0);
+    follow(&live, &app, "");
+    RIG_UNTIL(&app.rig, (client_poll(&live), has(&live, "id: 1\n")));
+    client_open(&ahead, &app.rig);
+    client_open(&from_now, &app.rig);
+    store_at_once(&app, MANY);
+    client_text(&ahead, "GET /events?after=1001 HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n");
+    client_text(&from_now, "GET /events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n");
+    RIG_UNTIL(&app.rig, stream_clients(app.stream) == 3);
+    CHECK(app.stream->live_at < MANY);
+    RIG_UNTIL(&app.rig, TAILQ_EMPTY(&app.stream->readers[READER_BEHIND]));
+    CHECK(app.stream->live_at < MANY); /* nobody's turn is used up by who wants nothing */
+    pass(&app, STREAM_BEAT_MS);        /* nor is a client told a position that it has passed */
+    expect_events(&live, MANY);
+    expect_events(&ahead, 0);
+    expect_events(&from_now, 0);
+    store_one(&app, "b", 2, 0);
+    expect_events(&ahead, 1);
+    expect_events(&from_now, 1);
+    expect_events(&live, MANY + 1);
+    CHECK(has(&ahead, "\nid: 1002\ndata: ") && has(&from_now, "\nid: 1002\ndata: "));
+    CHECK_INT(occurrences(&ahead, "\nid: "), 1);
+    CHECK_INT(occurrences(&from_now, "\nid: "), 2); /* the position it got at first */
+    client_close(&live);
+    client_close(&ahead);
+    client_close(&from_now);
+    stop(&app);
+}
+
 static void test_beat(void)
 {
     struct app app;
@@ -544,6 +595,7 @@ int main(void)
 {
     return harness_run((struct test[]){TEST(test_stored_then_live),
                                        TEST(test_many_at_once),
+                                       TEST(test_ahead_of_the_live_ones),
                                        TEST(test_beat),
                                        TEST(test_reader_that_takes_nothing),
                                        TEST(test_slow_reader_gets_all),
