@@ -522,22 +522,39 @@ static void test_flood(void)
     }
 }
 
+/* Without chunks the end of the connection is the end of the answer (RFC 9112 section 6.3), whatever the client asks
+ * for. */
 static void test_old_protocol(void)
 {
-    struct app app;
-    struct client c;
+    static const char *headers[] = {
+        "",
+        "Connection: keep-alive\r\n",
+        "Connection: Keep-Alive\r\nConnection: keep-alive\r\n",
+        "Connection: close\r\n",
+    };
 
-    start(&app);
-    store_one(&app, "a", 1, 0);
-    client_open(&c, &app.rig);
-    client_text(&c, "GET /events?after=0 HTTP/1.0\r\nAccept: text/event-stream\r\n\r\n");
-    expect_events(&c, 1);
-    CHECK(has(&c, "\r\n\r\nid: 1\ndata: {") && !has(&c, "chunked"));
-    stream_shutdown(app.stream);
-    client_wait_closed(&c);
-    CHECK(str_ends(client_in(&c), STR("}\n\n")));
-    client_close(&c);
-    stop(&app);
+    for (size_t i = 0; i < 2 * sizeof headers / sizeof headers[0]; i++) {
+        bool is_export = i % 2 == 1;
+        struct app app;
+        struct client c;
+        char request[256];
+        start(&app);
+        store_one(&app, "a", 1, 0);
+        client_open(&c, &app.rig);
+        harness_case("%s %s", is_export ? "export" : "stream", headers[i / 2]);
+        snprintf(request, sizeof request, "GET /events?after=0 HTTP/1.0\r\n%sAccept: %s\r\n\r\n",
+                 headers[i / 2], is_export ? "application/x-ndjson" : "text/event-stream");
+        client_text(&c, request);
+        RIG_UNTIL(&app.rig, (client_poll(&c), has(&c, "}\n")));
+        CHECK(has(&c, is_export ? "\r\n\r\n{" : "\r\n\r\nid: 1\ndata: {"));
+        CHECK(!has(&c, "chunked") && !has(&c, "Content-Length") && !has(&c, "keep-alive"));
+        CHECK_INT(occurrences(&c, "\r\nConnection: close\r\n"), 1);
+        stream_shutdown(app.stream);
+        client_wait_closed(&c);
+        CHECK(str_ends(client_in(&c), is_export ? STR("}\n") : STR("}\n\n")));
+        client_close(&c);
+        stop(&app);
+    }
 }
 
 static void test_export(void)
