@@ -131,13 +131,18 @@ static void on_get_one(void *arg, struct http_request *r)
     struct events *e = arg;
     uint64_t id = http_request_id(r);
     struct one one = {.events = e, .id = id, .raw = http_accepts(r, "application/octet-stream")};
+    struct store_missed missed;
     uint64_t seq;
 
     if (!http_without_params(e->server, r) || events_not_ready(e, r) || events_too_crowded(e, r))
         return;
     if (!str_to_u64(http_request_segment(r), &seq))
         http_reply_error(e->server, id, 400, "the id of an event is a number");
-    else if (!store_get(e->store, seq, on_one, &one))
+    else if (store_get(e->store, seq, on_one, &one, &missed))
+        return;
+    else if (missed.unread)
+        http_reply_cause(e->server, id, CAUSE_STORE_FAILED, EVENTS_UNREAD);
+    else
         http_reply_error(e->server, id, 404, "there is no event with this id");
 }
 

@@ -16,6 +16,8 @@
 #define LIST_TURN_BYTES   ((size_t)128 << 10)
 #define LIST_MAX_RUNNING  256 /* lists being gathered; each may hold a page */
 
+#define EVENTS_UNREAD "the store cannot be read: try again"
+
 struct list;
 TAILQ_HEAD(lists, list);
 

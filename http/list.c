@@ -138,6 +138,7 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 {
     struct list *l = arg;
     const struct timeval next_turn = {0};
+    struct store_missed missed;
 
     (void)fd;
     (void)what;
@@ -145,7 +146,12 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
     l->turn_begin = l->out.len;
     l->interrupted = false;
     uint64_t more = store_scan(l->events->store, l->position, filter_descending(l->filter), LIST_TURN_RECORDS,
-                               on_record, l);
+                               on_record, l, &missed);
+    if (missed.unread) {
+        http_reply_cause(l->events->server, l->id, CAUSE_STORE_FAILED, EVENTS_UNREAD);
+        list_free(l);
+        return;
+    }
     if (l->is_full || l->no_memory || (more == 0 && !l->interrupted)) {
         finish(l);
         return;

@@ -15,7 +15,8 @@
  * What is coalesced onto a record that was sent is not sent again.
  *
  * An export sends the lines of store/transfer.h for all records that pass the filter, up to the newest of when it began;
- * one that does not end with its trailer is not complete.
+ * one that does not end with its trailer is not complete. It is cut where a record is damaged or the store cannot be read;
+ * a stream leaves out the one, and tries again until the other is over.
  *
  * A reader that takes nothing for STREAM_STALL_MS while something waits for it is cut; a stream can be resumed.
  */

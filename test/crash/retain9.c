@@ -153,7 +153,7 @@ static bool check_all(struct proof *p)
         return bad(p, "it does not open: %s", why);
     p->n_kept = 0;
     p->gone = 0;
-    (void)store_scan(s, 0, false, SIZE_MAX, on_record, p);
+    (void)store_scan(s, 0, false, SIZE_MAX, on_record, p, NULL);
     store_close(s);
     for (uint64_t n = 1; n <= p->ledger.last && !p->wrong[0]; n++)
         if (ledger_id(&p->ledger, n))

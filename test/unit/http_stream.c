@@ -1,6 +1,7 @@
 /* Streams with the real store and a clock of the test's own: what is sent when, positions, comments, readers that take
  * nothing, limits; and the pieces that answers share. */
 #include "http_test.h"
+#include "lmdb_fails.h"
 
 #include "http/events.h"
 #include "http/stream_priv.h"
@@ -579,6 +580,78 @@ static void test_export(void)
     stop(&app);
 }
 
+/* An export of which something is missing does not say that it is complete. */
+static void test_export_that_is_not_whole(void)
+{
+    static const struct {
+        const char *name;
+        enum lmdb_call call;
+        int after;
+        uint64_t damaged;
+    } rows[] = {
+        {"no transaction", LMDB_RENEW, 0, 0},
+        {"no cursor", LMDB_OPEN, 0, 0},
+        {"at the first record", LMDB_WALK, 0, 0},
+        {"in the middle", LMDB_WALK, 3, 0},
+        {"a damaged record", LMDB_NONE, 0, 3},
+        {"the last is damaged", LMDB_NONE, 0, 5},
+        {"damaged, and all is left out", LMDB_NONE, 0, 1},
+    };
+    struct app app;
+    struct client c;
+
+    start(&app);
+    for (unsigned i = 0; i < 5; i++)
+        store_one(&app, "a", i, 0);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        harness_case("%s", rows[i].name);
+        lmdb_fails = rows[i].call;
+        lmdb_fails_after = rows[i].after;
+        lmdb_damaged = rows[i].damaged;
+        ask(&c, &app, rows[i].damaged == 1 ? "?name=b" : "", "Accept: application/x-ndjson\r\n");
+        RIG_UNTIL(&app.rig, (client_poll(&c), c.closed)); /* over TLS without a goodbye */
+        lmdb_fails = LMDB_NONE;
+        lmdb_damaged = 0;
+        CHECK(!has(&c, "exportCrc32c") && !str_ends(client_in(&c), STR("\r\n0\r\n\r\n")));
+        client_close(&c);
+        CHECK_INT(stream_clients(app.stream), 0);
+    }
+    stop(&app);
+}
+
+/* Streams wait until the store can be read again, and miss nothing. */
+static void test_stream_that_cannot_be_read(void)
+{
+    enum lmdb_call calls[] = {LMDB_RENEW, LMDB_OPEN, LMDB_WALK};
+    struct app app;
+    struct client live, behind;
+
+    start(&app);
+    for (unsigned i = 0; i < sizeof calls / sizeof calls[0]; i++) {
+        harness_case("call %d", (int)calls[i]);
+        size_t stored = (size_t)store_newest(app.store);
+        follow(&live, &app, "");
+        RIG_UNTIL(&app.rig, (client_poll(&live), has(&live, "\nid: ")));
+        lmdb_fails = calls[i];
+        lmdb_fails_after = 0;
+        store_one(&app, "a", 2 * i + 1, 0);
+        RIG_UNTIL(&app.rig, event_pending(app.stream->live, EV_TIMEOUT, NULL)); /* to try again later */
+        CHECK_INT(app.stream->live_at, stored);
+        follow(&behind, &app, "?after=0");
+        RIG_UNTIL(&app.rig, stream_clients(app.stream) == 2 && (app.stream->resting || stored == 0));
+        lmdb_fails = LMDB_NONE;
+        expect_events(&live, 1);
+        expect_events(&behind, stored + 1);
+        store_one(&app, "a", 2 * i + 2, 0);
+        expect_events(&live, 2);
+        expect_events(&behind, stored + 2);
+        client_close(&live);
+        client_close(&behind);
+        RIG_UNTIL(&app.rig, stream_clients(app.stream) == 0);
+    }
+    stop(&app);
+}
+
 static void test_piece(void)
 {
     struct piece_pool *pool = piece_pool_new();
@@ -622,6 +695,8 @@ int main(void)
                                        TEST(test_flood),
                                        TEST(test_old_protocol),
                                        TEST(test_export),
+                                       TEST(test_export_that_is_not_whole),
+                                       TEST(test_stream_that_cannot_be_read),
                                        TEST(test_piece),
                                        {0}});
 }

@@ -139,7 +139,7 @@ static bool on_seq(void *arg, const struct record *r)
 static const char *stored(struct fixture *f, char out[static 200])
 {
     out[0] = '\0';
-    (void)store_scan(f->store, 0, false, SIZE_MAX, on_seq, out);
+    (void)store_scan(f->store, 0, false, SIZE_MAX, on_seq, out, NULL);
     return out;
 }
 
