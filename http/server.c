@@ -181,6 +181,15 @@ static bool let_through(struct http_server *s, const struct route *route, const 
     return false;
 }
 
+/* Answers of all routes count against HTTP_MAX_ANSWERS. Those to a POST are short, and probes and metrics must be answered
+ * just then. */
+static bool has_room_for_answer(const struct http_server *s, const struct route *route,
+                                struct evhttp_request *req)
+{
+    return route->access != ROUTE_GUARDED || evhttp_request_get_command(req) == EVHTTP_REQ_POST ||
+           http_server_answer_bytes(s) <= HTTP_MAX_ANSWERS;
+}
+
 static void on_request(struct evhttp_request *req, void *arg)
 {
     const struct http_server *by = arg;
@@ -196,6 +205,10 @@ static void on_request(struct evhttp_request *req, void *arg)
     }
     if (!let_through(s, route, &r)) {
         http_request_done(&r);
+        return;
+    }
+    if (!has_room_for_answer(s, route, req)) {
+        http_refuse(s, req, CAUSE_OVERLOAD, 503, STR("too many answers wait to be read: try again"), NULL);
         return;
     }
     r.id = pending_add(&s->pending, req);

@@ -24,7 +24,7 @@ struct http_request;
 #define HTTP_MAX_HEADS             (UINT64_C(16) << 20) /* all unfinished heads; beyond: the oldest connections end */
 #define HTTP_MAX_BODY              (4u << 20)           /* one body; beyond: 413 */
 #define HTTP_MAX_BODIES            (UINT64_C(64) << 20) /* all unfinished and queued bodies; beyond: 503 */
-#define HTTP_MAX_ANSWERS           (UINT64_C(64) << 20) /* records in answers that are not yet read; beyond: 503 */
+#define HTTP_MAX_ANSWERS           (UINT64_C(64) << 20) /* answers that are not yet read; beyond: 503 (not POST) */
 #define HTTP_MAX_CONNECTIONS       16384                /* or the descriptor limit less 256 */
 #define HTTP_MAX_IDLE              1024 /* idle keep-alive connections; the longest idle is closed first */
 #define HTTP_MAX_ADMIN_CONNECTIONS 64   /* to --admin-listen, beside the others */

@@ -56,6 +56,16 @@ static void on_post(void *arg, struct http_request *r)
     http_reply(app->rig.server, http_request_id(r), &reply);
 }
 
+#define BIG (16 << 20) /* more than the kernel takes for a client that does not read */
+
+static void on_big(void *arg, struct http_request *r)
+{
+    struct app *app = arg;
+    struct http_reply reply = {.status = 200, .body = {calloc(1, BIG), BIG}};
+    http_reply(app->rig.server, http_request_id(r), &reply);
+    free((char *)reply.body.at);
+}
+
 static void start(struct app *app, const struct guard_limits *limits)
 {
     memset(app, 0, sizeof *app);
@@ -222,6 +232,50 @@ static void test_large_body(void)
     CHECK(memcmp(body.at, bytes, HTTP_MAX_BODY) == 0);
     client_close(&c);
     free(bytes);
+    rig_stop(&app.rig);
+}
+
+/* Answers that nobody reads are bounded, whatever the route; what is posted and probed goes on. */
+static void test_answers_that_nobody_reads(void)
+{
+    static const struct {
+        const char *request;
+        int status;
+    } rows[] = {
+        {"GET /big", 503},     {"GET /echo/1", 503}, {"GET /both", 503},    {"POST /both", 200},
+        {"GET /probe/1", 200}, {"GET /admin", 200},  {"GET /nothing", 404},
+    };
+    struct app app;
+    struct client greedy[HTTP_MAX_ANSWERS / BIG + 1], c;
+    char bytes[128];
+
+    start(&app, NULL);
+    CHECK(http_route(app.rig.server, "GET", "/big", on_big, &app));
+    CHECK(http_route_open(app.rig.server, "GET", "/probe/{id}", on_echo, &app));
+    CHECK(http_route_admin(app.rig.server, "GET", "/admin", on_echo, &app));
+    client_open(&c, &app.rig);
+    for (size_t i = 0; i < sizeof greedy / sizeof greedy[0]; i++) {
+        CHECK(http_server_answer_bytes(app.rig.server) <= HTTP_MAX_ANSWERS);
+        client_open(&greedy[i], &app.rig);
+        client_text(&greedy[i], "GET /big HTTP/1.1\r\n" H "\r\n");
+        RIG_UNTIL(&app.rig, http_server_answer_bytes(app.rig.server) == (i + 1) * BIG);
+    }
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        harness_case("%s", rows[i].request);
+        snprintf(bytes, sizeof bytes, "%s HTTP/1.1\r\n" H "Content-Length: 0\r\n\r\n", rows[i].request);
+        client_text(&c, bytes);
+        CHECK_INT(client_answer(&c, NULL), rows[i].status);
+        CHECK_INT(str_has(client_in(&c), STR("\r\nRetry-After: 2\r\n")), rows[i].status == 503);
+        client_next(&c);
+    }
+    CHECK_INT(http_server_tally(app.rig.server)->numbers.rejected[CAUSE_OVERLOAD], 3);
+    client_close(&greedy[0]);
+    RIG_UNTIL(&app.rig, http_server_answer_bytes(app.rig.server) == HTTP_MAX_ANSWERS);
+    client_text(&c, "GET /echo/1 HTTP/1.1\r\n" H "\r\n");
+    CHECK_INT(client_answer(&c, NULL), 200);
+    client_close(&c);
+    for (size_t i = 1; i < sizeof greedy / sizeof greedy[0]; i++)
+        client_close(&greedy[i]);
     rig_stop(&app.rig);
 }
 
@@ -564,6 +618,7 @@ int main(void)
                                        TEST(test_head_has_no_body),
                                        TEST(test_connection_header),
                                        TEST(test_large_body),
+                                       TEST(test_answers_that_nobody_reads),
                                        TEST(test_answer_comes_later),
                                        TEST(test_client_leaves),
                                        TEST(test_half_closed_client),
