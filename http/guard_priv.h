@@ -60,7 +60,8 @@ bool guard_prepare(struct guard_set *set);
 bool guard_is_full(const struct guard_set *set);
 void guard_set_crowded(struct guard_set *set, bool is_crowded);
 size_t guard_connections(const struct guard_set *set);
-/* Replies that were begun and are not yet written out. */
+/* Replies that were begun and are not yet written out; but for long ones, whose requests stay in the table of pending
+ * ones. */
 size_t guard_replying(const struct guard_set *set);
 uint64_t guard_reply_bytes(const struct guard_set *set);
 /* Bytes of bodies that were taken over and are held elsewhere: they count like unfinished ones. */

@@ -195,12 +195,15 @@ static void test_stored_then_live(void)
     CHECK(has(&from_0, "Content-Type: text/event-stream\r\n") &&
           has(&from_0, "Transfer-Encoding: chunked\r\n"));
     CHECK_INT(stream_clients(app.stream), 4);
+    CHECK_INT(http_server_pending(app.rig.server), 4);
     client_close(&from_now);
     RIG_UNTIL(&app.rig, stream_clients(app.stream) == 3);
+    CHECK_INT(http_server_pending(app.rig.server), 3);
     stream_shutdown(app.stream);
     client_wait_closed(&from_0);
     CHECK(str_ends(client_in(&from_0), STR("\r\n0\r\n\r\n")));
     CHECK_INT(stream_clients(app.stream), 0);
+    RIG_UNTIL(&app.rig, http_server_pending(app.rig.server) == 0);
     client_close(&from_0);
     client_close(&from_1);
     client_close(&filtered);
