@@ -119,7 +119,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     w->armed_mono_ms = INT64_MAX;
     while (due_first(&w->heap) <= now) {
         struct client *c = (struct client *)w->heap.items[0];
-        c->is_over = now >= c->deadline_mono_ms;
+        c->is_over = c->is_over || now >= c->deadline_mono_ms;
         due_move(&w->heap, &c->due, c->is_over ? INT64_MAX : c->deadline_mono_ms);
         waiter_poke(c->waiter);
     }
