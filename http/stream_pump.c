@@ -9,9 +9,9 @@
  *
  * Invariants: live readers have got every record up to live_at that passes their filters, and others every one up to their
  * cursor; a live one that began ahead of live_at gets nothing up to its cursor either; nobody gets anything twice, because
- * positions only ascend. Failure mode: without memory, or with STREAM_MAX_BYTES waiting for clients, nothing is read until
- * there is room again: readers that take nothing are cut. While the store cannot be read, streams wait where they are, and
- * exports are cut, as they are before a damaged record.
+ * positions only ascend. Failure mode: without memory, or with STREAM_MAX_BYTES waiting for clients (those behind stop
+ * earlier), nothing is read until there is room again: readers that take nothing are cut. While the store cannot be read,
+ * streams wait where they are, and exports are cut, as they are before a damaged record.
  */
 #include "http/stream_priv.h"
 
@@ -359,9 +359,9 @@ static int64_t pump_reader(struct reader *r, struct budget *left)
 
 /* ---- the turn ---- */
 
-static bool has_memory(const struct stream *s)
+static bool has_memory(const struct stream *s, uint64_t most)
 {
-    return piece_pool_bytes(s->pool) < STREAM_MAX_BYTES;
+    return piece_pool_bytes(s->pool) < most;
 }
 
 static void again(struct event *event, int64_t in_ms)
@@ -378,7 +378,7 @@ void stream_on_live(int fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    int64_t wait_ms = has_memory(s) ? pump_live(s, &left) : RETRY_MS;
+    int64_t wait_ms = has_memory(s, STREAM_MAX_BYTES) ? pump_live(s, &left) : RETRY_MS;
     if (!TAILQ_EMPTY(&s->readers[READER_LIVE]) && s->live_at < store_newest(s->store))
         again(s->live, wait_ms);
 }
@@ -401,7 +401,7 @@ void stream_on_behind(int fd, short what, void *arg)
     struct stream *s = arg;
     struct budget left = {STREAM_TURN_RECORDS, STREAM_TURN_BYTES};
     struct reader *r;
-    int64_t wait_ms = has_memory(s) ? 0 : RETRY_MS;
+    int64_t wait_ms = has_memory(s, STREAM_BEHIND_BYTES) ? 0 : RETRY_MS;
 
     (void)fd;
     (void)what;

@@ -497,6 +497,33 @@ static void test_too_many(void)
     stop(&app);
 }
 
+/* Readers that are behind and take nothing leave room for those that have got all. */
+static void test_slow_readers_do_not_stop_live_ones(void)
+{
+    enum { STUCK = 20, BYTES = 4000000 };
+    struct app app;
+    struct client live, stuck[STUCK];
+
+    start(&app);
+    store_one(&app, "big", 1, BYTES);
+    follow(&live, &app, "?after=1");
+    RIG_UNTIL(&app.rig, !TAILQ_EMPTY(&app.stream->readers[READER_LIVE]));
+    for (int i = 0; i < STUCK; i++) /* each has an encoding of its own */
+        follow(&stuck[i], &app, "?after=0");
+    RIG_UNTIL(&app.rig, piece_pool_bytes(app.stream->pool) >= STREAM_BEHIND_BYTES);
+    RIG_UNTIL(&app.rig, stream_clients(app.stream) == STUCK + 1 && app.stream->resting);
+    CHECK(!TAILQ_EMPTY(&app.stream->readers[READER_BEHIND]));
+    store_one(&app, "a", 2, 0);
+    expect_events(&live, 1);
+    CHECK(piece_pool_bytes(app.stream->pool) < STREAM_MAX_BYTES);
+    pass(&app, STREAM_STALL_MS);
+    CHECK(app.stream->numbers.cut > 0 && app.stream->numbers.cut < STUCK);
+    client_close(&live);
+    for (int i = 0; i < STUCK; i++)
+        client_close(&stuck[i]);
+    stop(&app);
+}
+
 /* What a client sends beside its stream does not disturb it, even if it looks like the head of a body. */
 static void test_flood(void)
 {
@@ -695,6 +722,7 @@ int main(void)
                                        TEST(test_positions),
                                        TEST(test_what_retention_took),
                                        TEST(test_too_many),
+                                       TEST(test_slow_readers_do_not_stop_live_ones),
                                        TEST(test_flood),
                                        TEST(test_old_protocol),
                                        TEST(test_export),
