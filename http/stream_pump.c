@@ -235,6 +235,18 @@ static int64_t batch_wait_ms(const struct batch *b)
     return b->unread ? UNREAD_MS : b->no_memory ? RETRY_MS : 0;
 }
 
+/* Ends those for whom retention was faster. */
+static void end_with_gap(struct stream *s)
+{
+    uint64_t gone = store_gone(s->store);
+
+    for (struct reader *next, *r = TAILQ_FIRST(&s->readers[READER_LIVE]); r && s->live_at < gone; r = next) {
+        next = TAILQ_NEXT(r, entry);
+        if (r->gapless && reader_cursor(r) < gone)
+            reader_end(r);
+    }
+}
+
 /* Returns how long to wait before the next turn. */
 static int64_t pump_live(struct stream *s, struct budget *left)
 {
@@ -242,6 +254,8 @@ static int64_t pump_live(struct stream *s, struct budget *left)
     uint64_t newest = store_newest(s->store);
     struct store_missed missed;
 
+    if (s->live_at < newest)
+        end_with_gap(s);
     if (TAILQ_EMPTY(&s->readers[READER_LIVE]) || s->live_at >= newest)
         return 0;
     uint64_t more = store_scan(s->store, s->live_at, false, left->records, on_live_record, &b, &missed);
@@ -288,13 +302,19 @@ static bool is_whole(struct reader *r)
     return true;
 }
 
+static void join_live(struct reader *r)
+{
+    r->gapless = r->cursor >= store_gone(r->stream->store);
+    reader_move(r, READER_LIVE);
+}
+
 /* What becomes of a reader that got its slice. */
 static void pass_on(struct reader *r, bool caught_up)
 {
     if (caught_up && r->kind == STREAM_EXPORT)
         reader_end(r);
     else if (caught_up)
-        reader_move(r, READER_LIVE);
+        join_live(r);
     else
         reader_move(r, long_unsent(r->answer) < STREAM_CLIENT_BYTES ? READER_BEHIND : READER_FULL);
 }

@@ -474,6 +474,35 @@ static void test_what_retention_took(void)
     stop(&app);
 }
 
+/* What retention takes before the live readers got it, they would miss without knowing. */
+static void test_what_retention_took_from_live_ones(void)
+{
+    struct app app;
+    struct client c;
+
+    start_keeping(&app, 60000);
+    for (unsigned i = 0; i < 2; i++) { /* the second time it begins where something is gone already */
+        harness_case("%u", i);
+        uint64_t newest = store_newest(app.store);
+        store_one(&app, "a", 3 * i, 0);
+        follow(&c, &app, "?after=0");
+        expect_events(&c, 1 + i);
+        lmdb_fails = LMDB_WALK;
+        lmdb_fails_after = 0;
+        store_one(&app, "a", 3 * i + 1, 0);
+        mono_ms += 120000;
+        RIG_UNTIL(&app.rig, store_gone(app.store) == newest + 2);
+        lmdb_fails = LMDB_NONE;
+        store_one(&app, "a", 3 * i + 2, 0);
+        client_wait_closed(&c);
+        CHECK(str_ends(client_in(&c), STR("\r\n0\r\n\r\n")));
+        CHECK_INT(occurrences(&c, "\ndata: "), 1 + i);
+        client_close(&c);
+        CHECK_INT(stream_clients(app.stream), 0);
+    }
+    stop(&app);
+}
+
 static void test_too_many(void)
 {
     struct app app;
@@ -721,6 +750,7 @@ int main(void)
                                        TEST(test_slow_reader_gets_all),
                                        TEST(test_positions),
                                        TEST(test_what_retention_took),
+                                       TEST(test_what_retention_took_from_live_ones),
                                        TEST(test_too_many),
                                        TEST(test_slow_readers_do_not_stop_live_ones),
                                        TEST(test_flood),
