@@ -466,6 +466,39 @@ static void test_listen_addresses(void)
     event_base_free(base);
 }
 
+static int option_of(int fd, int level, int name)
+{
+    int value = -1;
+    socklen_t len = sizeof value;
+
+    CHECK_INT(getsockopt(fd, level, name, &value, &len), 0);
+    return value;
+}
+
+/* A client whose node died is noticed, also when it waits for an hour and nothing is sent to it. */
+static void test_dead_peers_are_noticed(void)
+{
+    char err[HTTP_ERROR];
+    struct sockaddr_in bound;
+    socklen_t len = sizeof bound;
+
+    int listener = listen_on(LISTEN_FLAG, "127.0.0.1:0", err);
+    CHECK_INT(getsockname(listener, (struct sockaddr *)&bound, &len), 0);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK_INT(connect(fd, (struct sockaddr *)&bound, sizeof bound), 0);
+    int accepted = accept(listener, NULL, NULL);
+    CHECK(accepted >= 0);
+    CHECK_INT(option_of(accepted, SOL_SOCKET, SO_KEEPALIVE), 1);
+    CHECK_INT(option_of(accepted, IPPROTO_TCP, TCP_NODELAY), 1);
+    CHECK(option_of(accepted, IPPROTO_TCP, TCP_KEEPIDLE) +
+              option_of(accepted, IPPROTO_TCP, TCP_KEEPINTVL) *
+                  option_of(accepted, IPPROTO_TCP, TCP_KEEPCNT) <=
+          120);
+    close(accepted);
+    close(fd);
+    close(listener);
+}
+
 static bool epoll_is_full;
 
 /* Instead of libc's. */
@@ -633,6 +666,7 @@ int main(void)
                                        TEST(test_free_with_requests_in_hand),
                                        TEST(test_stop_accepting),
                                        TEST(test_listen_addresses),
+                                       TEST(test_dead_peers_are_noticed),
                                        TEST(test_out_of_descriptors),
                                        TEST(test_a_crowd_is_let_in_by_and_by),
                                        TEST(test_a_connection_that_cannot_be_watched),
