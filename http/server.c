@@ -448,6 +448,7 @@ void http_server_free(struct http_server *s)
         if (!evhttp_request_get_connection(req))
             evhttp_request_free(req);
     http_server_free(s->admin);
+    s->admin = NULL; /* who is told of the end of connections may ask for guards */
     acceptor_stop(s->acceptor);
     if (s->http)
         evhttp_free(s->http);
