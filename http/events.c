@@ -116,7 +116,7 @@ static bool on_one(void *arg, const struct record *r)
         reply.type = "application/octet-stream";
         reply.body = r->body_first;
         http_reply(one->events->server, one->id, &reply);
-    } else if (event_record_to_json(r, &out) && json_out_put(&out, '\n')) {
+    } else if (event_record_to_json(r, &out) && json_out_add(&out, STR("\n"))) {
         reply.body = (struct str){out.at, out.len};
         http_reply(one->events->server, one->id, &reply);
     } else {

@@ -43,9 +43,6 @@ bool events_too_crowded(struct events *e, struct http_request *r);
 /* The filter that a request's query asks for. NULL with one line in err. */
 struct filter *events_filter(struct http_request *r, int64_t now_ms, char err[static HTTP_ERROR]);
 
-/* Appends one byte; false when out of memory. */
-bool json_out_put(struct json_out *out, char c);
-
 /* The handler of GET /events. arg: struct events. */
 void list_serve(void *arg, struct http_request *r);
 void list_free_all(struct events *e);

@@ -54,25 +54,11 @@ static void list_free(struct list *l)
     free(l);
 }
 
-bool json_out_put(struct json_out *out, char c)
-{
-    if (out->len == out->cap) {
-        size_t cap = out->cap ? out->cap * 2 : 4096;
-        char *at = realloc(out->at, cap);
-        if (!at)
-            return false;
-        out->at = at;
-        out->cap = cap;
-    }
-    out->at[out->len++] = c;
-    return true;
-}
-
 static bool write_record(struct list *l, const struct record *r)
 {
     size_t before = l->out.len;
 
-    if (!json_out_put(&l->out, l->n ? ',' : '[') || !event_record_to_json(r, &l->out)) {
+    if (!json_out_add(&l->out, l->n ? STR(",") : STR("[")) || !event_record_to_json(r, &l->out)) {
         l->no_memory = true;
         return false;
     }
@@ -118,8 +104,8 @@ static void finish(struct list *l)
     const char *link = NULL;
 
     if (l->n == 0)
-        l->no_memory |= !json_out_put(&l->out, '[');
-    l->no_memory |= !json_out_put(&l->out, ']') || !json_out_put(&l->out, '\n');
+        l->no_memory |= !json_out_add(&l->out, STR("["));
+    l->no_memory |= !json_out_add(&l->out, STR("]\n"));
     if (l->is_full) {
         evbuffer_add_printf(l->link, "after=%llu>; rel=\"next\"", (unsigned long long)l->last);
         l->no_memory |= evbuffer_add(l->link, "", 1) != 0;

@@ -16,6 +16,7 @@
 #include "http/tls_priv.h"
 
 #include "http/reply_priv.h"
+#include "http/server_priv.h"
 
 #include <errno.h>
 #include <event2/buffer.h>
@@ -27,7 +28,6 @@
 #include <stdlib.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
-#include <time.h>
 
 static const char is_plain[] = "this port speaks TLS: use https";
 
@@ -63,14 +63,6 @@ struct tls_gate {
     TAILQ_HEAD(, tls_conn) queue;
 };
 
-static int64_t mono_ms(void)
-{
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* --- the gate --- */
 
 static void begin(struct tls_conn *c)
@@ -79,7 +71,7 @@ static void begin(struct tls_conn *c)
     c->phase = TLS_BEGUN;
     event_free(c->readable);
     c->readable = NULL;
-    tls_refresh(c->gate->tls, mono_ms());
+    tls_refresh(c->gate->tls, http_mono_ms());
     if (!tls_renew(c->gate->tls, c->ssl)) {
         c->on_end(c->arg);
         return;
@@ -154,7 +146,7 @@ static void tell_plain(struct tls_conn *c)
     int fd = bufferevent_getfd(c->bev);
 
     c->phase = TLS_PLAIN;
-    tls_report_failed(c->gate->tls, "the client speaks HTTP without TLS", mono_ms());
+    tls_report_failed(c->gate->tls, "the client speaks HTTP without TLS", http_mono_ms());
     if (!out)
         return;
     reply_refusal(out, 400, is_plain, false);
@@ -289,7 +281,7 @@ void tls_conn_free(struct tls_conn *c)
         return;
     const char *why = failure(c);
     if (why)
-        tls_report_failed(c->gate->tls, why, mono_ms());
+        tls_report_failed(c->gate->tls, why, http_mono_ms());
     tls_conn_finish(c);
     if (c->phase == TLS_QUEUED)
         TAILQ_REMOVE(&c->gate->queue, c, link);
