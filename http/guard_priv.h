@@ -16,17 +16,17 @@ struct guard;     /* of one connection; lives as long as it */
 struct guard_set; /* of one server */
 struct tls;
 
+/* For tests, mostly; those of the contract are in server.h. Which connection ends for another is in room_priv.h. */
 struct guard_limits {
     size_t connections;
     size_t idle;
     uint64_t heads; /* bytes of all unfinished heads; beyond: the oldest of them end */
     uint64_t bodies;
+    int64_t grace_ms; /* after which a connection with an unfinished head may end for another */
     int64_t
-        grace_ms; /* how long a head may take before its connection may end for another (see room_priv.h) */
-    int64_t head_ms; /* the same for a body */
-    int64_t body_ms;
-    int64_t linger_ms; /* how long what a refused client still sends is read and dropped, so that it sees the
-                          answer */
+        head_ms; /* within which a head comes; after which one with an unfinished body may end for another */
+    int64_t body_ms;   /* within which a body comes */
+    int64_t linger_ms; /* how long what a refused client still sends is dropped, so that it sees the answer */
 };
 
 /* Whom to tell when the client of a request goes away. */

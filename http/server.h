@@ -79,8 +79,8 @@ const char *http_server_protocol(const struct http_server *s, size_t i);
 
 /* A handler answers r's id exactly once, before it returns or later. */
 typedef void http_handler(void *arg, struct http_request *r);
-/* method: "GET" (serves HEAD too), "GET only" (HEAD is refused: for answers that have to be waited for) or "POST". path: exact, or ending in "/{id}", which matches one more
- * segment. Routes are fixed before the loop runs. A known path with another method is answered 405 with
+/* method: "GET" (serves HEAD too), "GET only" (HEAD is refused: for answers that have to be waited for) or "POST".
+ * path: exact, or ending in "/{id}", which matches one more segment. Routes are fixed before the loop runs. A known path with another method is answered 405 with
  * Allow, an unknown path 404. False when out of memory. */
 bool http_route(struct http_server *s, const char *method, const char *path, http_handler *handler,
                 void *arg);
