@@ -56,9 +56,8 @@ struct stream {
     size_t row_bytes;     /* sent to those behind since the last rest */
     bool resting;
     int64_t stored_mono_ms; /* when something was stored */
-    struct event *timer;
-    int64_t armed_mono_ms; /* INT64_MAX: not */
-    struct due_heap heap;  /* of all readers */
+    struct due_timer timer;
+    struct due_heap heap; /* of all readers */
     int64_t cut_told_mono_ms;
     uint64_t cut; /* readers, since that was last reported */
     struct stream_numbers {

@@ -165,7 +165,7 @@ static bool has(const struct client *c, const char *text)
 static void pass(struct app *app, int64_t ms)
 {
     mono_ms += ms;
-    event_active(app->stream->timer, EV_TIMEOUT, 0);
+    event_active(app->stream->timer.event, EV_TIMEOUT, 0);
     for (int i = 0; i < 50; i++)
         rig_loop(&app->rig, EVLOOP_NONBLOCK);
 }
