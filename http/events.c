@@ -157,9 +157,9 @@ struct events *events_new(struct http_server *server, int64_t (*now_ms)(void),
     e->now_ms = now_ms;
     e->reporter = reporter;
     TAILQ_INIT(&e->lists);
-    if (!http_route(server, "POST", "/events", on_post, e) ||
-        !http_route(server, "GET", "/events", list_serve, e) ||
-        !http_route(server, "GET", "/events/{id}", on_get_one, e)) {
+    if (!http_route(server, HTTP_POST, "/events", on_post, e) ||
+        !http_route(server, HTTP_GET, "/events", list_serve, e) ||
+        !http_route(server, HTTP_GET, "/events/{id}", on_get_one, e)) {
         free(e);
         return NULL;
     }

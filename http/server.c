@@ -225,24 +225,25 @@ static void on_request(struct evhttp_request *req, void *arg)
     http_request_done(&r);
 }
 
-static bool add_route(struct http_server *s, const char *method, const char *path, http_handler *handler,
+static bool add_route(struct http_server *s, enum http_method method, const char *path, http_handler *handler,
                       void *arg, enum route_access access)
 {
     return routes_add(&s->routes, &(struct route){method, path, handler, arg, access});
 }
 
-bool http_route(struct http_server *s, const char *method, const char *path, http_handler *handler, void *arg)
+bool http_route(struct http_server *s, enum http_method method, const char *path, http_handler *handler,
+                void *arg)
 {
     return add_route(s, method, path, handler, arg, ROUTE_GUARDED);
 }
 
-bool http_route_open(struct http_server *s, const char *method, const char *path, http_handler *handler,
+bool http_route_open(struct http_server *s, enum http_method method, const char *path, http_handler *handler,
                      void *arg)
 {
     return add_route(s, method, path, handler, arg, ROUTE_OPEN);
 }
 
-bool http_route_admin(struct http_server *s, const char *method, const char *path, http_handler *handler,
+bool http_route_admin(struct http_server *s, enum http_method method, const char *path, http_handler *handler,
                       void *arg)
 {
     return add_route(s, method, path, handler, arg, ROUTE_ADMIN);

@@ -270,8 +270,8 @@ struct wait *wait_new(struct http_server *server, struct event_base *base, struc
     w->now = now;
     w->max_clients = WAIT_MAX_CLIENTS;
     if (!due_timer_init(&w->timer, base, on_due, w) ||
-        !http_route(server, "GET", "/verdict", on_verdict, w) ||
-        !http_route(server, "GET only", "/wait", on_wait, w)) {
+        !http_route(server, HTTP_GET, "/verdict", on_verdict, w) ||
+        !http_route(server, HTTP_GET_ONLY, "/wait", on_wait, w)) {
         wait_free(w);
         return NULL;
     }

@@ -73,13 +73,13 @@ static void start(struct app *app, const struct guard_limits *limits)
     memset(app, 0, sizeof *app);
     rig_start(&app->rig, limits);
     struct http_server *s = app->rig.server;
-    CHECK(http_route(s, "GET", "/echo", on_echo, app));
-    CHECK(http_route(s, "GET", "/echo/{id}", on_echo, app));
-    CHECK(http_route(s, "POST", "/both", on_post, app));
-    CHECK(http_route(s, "GET", "/both", on_echo, app));
-    CHECK(http_route(s, "POST", "/post", on_post, app));
-    CHECK(http_route(s, "POST", "/hold", on_hold, app));
-    CHECK(http_route(s, "GET", "/hold", on_hold, app));
+    CHECK(http_route(s, HTTP_GET, "/echo", on_echo, app));
+    CHECK(http_route(s, HTTP_GET, "/echo/{id}", on_echo, app));
+    CHECK(http_route(s, HTTP_POST, "/both", on_post, app));
+    CHECK(http_route(s, HTTP_GET, "/both", on_echo, app));
+    CHECK(http_route(s, HTTP_POST, "/post", on_post, app));
+    CHECK(http_route(s, HTTP_POST, "/hold", on_hold, app));
+    CHECK(http_route(s, HTTP_GET, "/hold", on_hold, app));
 }
 
 static void answer(struct app *app, uint64_t id)
@@ -253,9 +253,9 @@ static void test_answers_that_nobody_reads(void)
     char bytes[128];
 
     start(&app, NULL);
-    CHECK(http_route(app.rig.server, "GET", "/big", on_big, &app));
-    CHECK(http_route_open(app.rig.server, "GET", "/probe/{id}", on_echo, &app));
-    CHECK(http_route_admin(app.rig.server, "GET", "/admin", on_echo, &app));
+    CHECK(http_route(app.rig.server, HTTP_GET, "/big", on_big, &app));
+    CHECK(http_route_open(app.rig.server, HTTP_GET, "/probe/{id}", on_echo, &app));
+    CHECK(http_route_admin(app.rig.server, HTTP_GET, "/admin", on_echo, &app));
     client_open(&c, &app.rig);
     for (size_t i = 0; i < sizeof greedy / sizeof greedy[0]; i++) {
         CHECK(http_server_answer_bytes(app.rig.server) <= HTTP_MAX_ANSWERS);

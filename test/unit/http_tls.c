@@ -22,8 +22,8 @@ static void start(struct rig *rig, const struct guard_limits *limits)
 {
     rig_start(rig, limits);
     served = 0;
-    CHECK(http_route(rig->server, "GET", "/ok", on_ok, rig));
-    CHECK(http_route(rig->server, "POST", "/ok", on_ok, rig));
+    CHECK(http_route(rig->server, HTTP_GET, "/ok", on_ok, rig));
+    CHECK(http_route(rig->server, HTTP_POST, "/ok", on_ok, rig));
 }
 
 static void write_file(const char *file, const char *bytes, size_t len)
