@@ -349,6 +349,16 @@ static int open_more(struct program *p)
     return config_error(err);
 }
 
+/* The writer may be in a call that returns when the disk does, and closing the store would wait for it. What it has in
+ * hand was acknowledged to nobody, and a store opens after kill -9. */
+static _Noreturn void end_unwritten(const struct program *p)
+{
+    REPORT(&p->reporter, REPORT_ERROR,
+           "the disk does not answer; ending without the events that wait for it, none of which was acknowledged",
+           FIELD_TEXT("dataDir", p->config.store.dir), FIELD_INT("unanswered", http_server_pending(p->server)));
+    _exit(EXIT_FAILURE);
+}
+
 static int loop(struct program *p)
 {
     turn_end(p); /* what is due at the start must not wait for an event */
@@ -369,6 +379,8 @@ static int loop(struct program *p)
             return EXIT_FAILURE;
         }
     }
+    if (store_pending(p->store))
+        end_unwritten(p);
     REPORT(&p->reporter, REPORT_INFO, "stopped", FIELD_INT("unanswered", http_server_pending(p->server)));
     return EXIT_SUCCESS;
 }

@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -60,6 +61,32 @@ def test_sigterm_answers_what_was_accepted(make_server, tmp_path, monkeypatch):
     assert server.terminate() == 0
     server.restart()
     assert server.get("/events/1").json()["reason"] == "bye"
+
+
+def test_sigterm_does_not_wait_for_a_stuck_disk(make_server, tmp_path, monkeypatch):
+    """Its events were acknowledged to nobody: the process says so, ends in time, and a restart has all the others."""
+    monkeypatch.setattr(fes, "SERVER_BINARY", PLAIN_BINARY)
+    hold = tmp_path / "hold"  # in the data directory: the sandbox lets no other place be written
+    server = make_server(data_dir=tmp_path, env={"LD_PRELOAD": HOLD_LIBRARY, "FES_HOLD": str(hold)})
+    assert server.post({"reason": "kept"}).json() == {"id": "1"}
+    hold.touch()
+    with server.socket() as client:
+        client.sendall(b"POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 16\r\n\r\n" b'{"reason":"bye"}')
+        wait_until(lambda: os.path.exists(f"{hold}.held"), what="the commit is held in fdatasync")
+        began = time.monotonic()
+        assert server.terminate() == 1, server.tail()
+        assert 4 < time.monotonic() - began < 5, "as long as there is hope, and no longer"
+        try:
+            assert client.recv(4096) == b"", "acknowledged without a commit"
+        except ConnectionResetError:
+            pass
+    last = server.logs()[-1]
+    assert last["level"] == "error" and "the disk does not answer" in last["msg"], last
+    assert last["dataDir"] == str(tmp_path) and last["unanswered"] == 1, last
+    hold.unlink()
+    server.restart()
+    assert server.get("/events/1").json()["reason"] == "kept"
+    assert server.post({"reason": "again"}).status == 200
 
 
 def test_every_golden_event_is_given_back(make_server):
