@@ -305,7 +305,7 @@ static void turn_end(struct program *p)
 static bool drained(const struct program *p)
 {
     return http_server_pending(p->server) == 0 && !store_pending(p->store) &&
-           (!p->cluster || cluster_pending(p->cluster) == 0);
+           (!p->cluster || cluster_pending(p->cluster) == 0) && http_server_unanswered(p->server) == 0;
 }
 
 static int config_error(const char *sentence)
@@ -354,8 +354,10 @@ static int open_more(struct program *p)
 static _Noreturn void end_unwritten(const struct program *p)
 {
     REPORT(&p->reporter, REPORT_ERROR,
-           "the disk does not answer; ending without the events that wait for it, none of which was acknowledged",
-           FIELD_TEXT("dataDir", p->config.store.dir), FIELD_INT("unanswered", http_server_pending(p->server)));
+           "the disk does not answer; ending without the events that wait for it, none of which was "
+           "acknowledged",
+           FIELD_TEXT("dataDir", p->config.store.dir),
+           FIELD_INT("unanswered", http_server_unanswered(p->server)));
     _exit(EXIT_FAILURE);
 }
 
@@ -381,7 +383,7 @@ static int loop(struct program *p)
     }
     if (store_pending(p->store))
         end_unwritten(p);
-    REPORT(&p->reporter, REPORT_INFO, "stopped", FIELD_INT("unanswered", http_server_pending(p->server)));
+    REPORT(&p->reporter, REPORT_INFO, "stopped", FIELD_INT("unanswered", http_server_unanswered(p->server)));
     return EXIT_SUCCESS;
 }
 

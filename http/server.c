@@ -367,6 +367,11 @@ size_t http_server_pending(const struct http_server *s)
     return s->pending.n + guard_replying(s->guards) + (s->admin ? guard_replying(s->admin->guards) : 0);
 }
 
+size_t http_server_unanswered(const struct http_server *s)
+{
+    return guard_unanswered(s->guards) + (s->admin ? guard_unanswered(s->admin->guards) : 0);
+}
+
 struct tally *http_server_tally(struct http_server *s)
 {
     return &s->tally;
