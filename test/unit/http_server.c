@@ -526,6 +526,8 @@ static void test_out_of_descriptors(void)
     setrlimit(RLIMIT_NOFILE, &old);
     CHECK_INT(app.rig.reports, 1);
     CHECK_TEXT(app.rig.last_report, "cannot accept connections");
+    CHECK(rig_paused(&app.rig, PAUSE_ERROR) > 0);
+    CHECK_INT(rig_paused(&app.rig, PAUSE_CONNECTIONS), 0);
     CHECK(turns < 40);
     CHECK_INT(client_answer(&c, NULL), 200);
     client_close(&c);
