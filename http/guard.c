@@ -305,6 +305,13 @@ static void guard_free(struct guard *g)
     free(g);
 }
 
+static void on_tls_plain(void *arg, const char *why)
+{
+    const struct guard *g = arg;
+
+    g->set->hooks.on_refused(g->set->hooks.arg, CAUSE_PLAIN, why);
+}
+
 static void on_tls_end(void *arg)
 {
     guard_close(arg);
@@ -315,7 +322,7 @@ static struct bufferevent *new_bufferevent(struct guard *g)
 {
     if (!g->set->gate)
         return bufferevent_socket_new(g->set->base, -1, BEV_OPT_CLOSE_ON_FREE);
-    g->tls = tls_conn_new(g->set->gate, on_tls_end, g);
+    g->tls = tls_conn_new(g->set->gate, &(struct tls_hooks){on_tls_plain, on_tls_end, g});
     return g->tls ? tls_conn_bufferevent(g->tls) : NULL;
 }
 

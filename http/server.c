@@ -405,6 +405,8 @@ static const void *collect(void *server)
     s->tally.numbers.pending = http_server_pending(s);
     s->tally.numbers.body_bytes = guard_body_bytes(s->guards);
     s->tally.numbers.answer_bytes = guard_reply_bytes(s->guards);
+    for (int cause = 0; s->tls && cause < N_TLS_FAILURES; cause++)
+        s->tally.numbers.tls_failed[cause] = tls_failed(s->tls, (enum tls_failure)cause);
     return &s->tally.numbers;
 }
 
