@@ -582,8 +582,9 @@ static int check(struct program *p)
         return status;
     if (!http_config_check(&p->config.http, &p->reporter, http_err))
         return config_error(http_err);
-    if (!p->config.k8s.disabled &&
-        (p->cluster = cluster_new(p->base, &config, NULL, NULL, &io, &p->reporter, cluster_err)) == NULL)
+    if (!p->config.k8s.disabled)
+        p->cluster = cluster_new(p->base, &config, NULL, NULL, &io, &p->reporter, cluster_err);
+    if (p->config.k8s.disabled ? !controller_config_check(&p->config.controller, cluster_err) : !p->cluster)
         return config_error(cluster_err);
     if (!store_check(&p->config.store, &p->reporter, store_err))
         return config_error(store_err);
