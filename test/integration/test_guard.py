@@ -256,5 +256,8 @@ def test_heads_and_bodies_have_deadlines(make_server):
         low, high = (29.5, 36) if name == "body" else (9.5, 16)
         assert low < seconds < high, f"{name} ended after {seconds:.1f} s"
         assert answer.startswith(b"HTTP/1.1 408 ") if name != "silent" else answer == b"", (name, answer)
+    text = server.get("/metrics").text
+    for cause in ("head_timeout", "body_timeout"):
+        assert f'http_rejected_total{{cause="{cause}"}} 50\n' in text, cause
     for client, _ in clients.values():
         client.close()

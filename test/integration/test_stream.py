@@ -306,6 +306,7 @@ def test_a_reader_that_takes_nothing_is_cut_and_resumes(make_server, monkeypatch
     began = time.monotonic()
     wait_until(lambda: "flux_event_store_stream_clients 0" in server.get("/metrics").text, 60, "all are cut")
     assert 20 < time.monotonic() - began < 45
+    assert "flux_event_store_stream_cut_total 20\n" in server.get("/metrics").text
     for client in clients[:3]:
         client.until_closed()
         assert not client.whole and len(client.events) < n
