@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Durable POSTs beside what they are made of and what they are compared with, all in one run, in turns: fdatasync and
 # bare LMDB on the same disk, bare evhttp that stores nothing, and etcd's JSON gateway, driven by the same senders with
-# the same events (HMAC on, for this server only). Prints the median of ROUNDS, and ratios of medians with their bars.
+# the same events, signed for both HTTP servers (bare evhttp does not look). Prints the median of ROUNDS, and ratios of
+# medians with their bars.
 # BENCH_DIR (default: build/) should be on a real disk.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -71,7 +72,7 @@ for ((round = 0; round < rounds; round++)); do
   [ -z "$etcd" ] || build/bench/load puts "$etcd" 1 "$seconds" >>"$dir/row.etcd-1"
   for n in 64 256; do
     disk lmdb $((n / 2)) >>"$dir/row.lmdb-$n"
-    build/bench/load events "$bare" "$n" "$seconds" >>"$dir/row.bare-$n"
+    build/bench/load events "$bare" "$n" "$seconds" "$dir/key" >>"$dir/row.bare-$n"
     [ -z "$etcd" ] || build/bench/load puts "$etcd" "$n" "$seconds" >>"$dir/row.etcd-$n"
     before=$(loop_ticks)
     build/bench/load events "$fes" "$n" "$seconds" "$dir/key" >>"$dir/row.fes-$n"
