@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 benches=("$@")
-[ $# -gt 0 ] || benches=(table store month http retain stream slowloris wait scrape runs)
+[ $# -gt 0 ] || benches=(table store month http retain stream slowloris wait scrape runs size)
 rows=$(mktemp)
 trap 'rm -f "$rows"' EXIT
 failed=()
