@@ -9,17 +9,17 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 benches=("$@")
-[ $# -gt 0 ] || benches=(table store month http retain stream slowloris wait scrape runs size)
-rows=$(mktemp)
-trap 'rm -f "$rows"' EXIT
+[ $# -gt 0 ] || benches=(table store open month http retain stream slowloris wait scrape runs size)
+said=$(mktemp)
+trap 'rm -f "$said"' EXIT
 failed=()
 for bench in "${benches[@]}"; do
   echo "== $bench"
-  "test/bench/$bench.sh" > >(tee >(grep -P '^row\t' >>"$rows") | grep -vP '^row\t') || failed+=("$bench")
-  wait
+  { "test/bench/$bench.sh" || failed+=("$bench"); } > >(tee -a "$said" | grep -vP '^row\t')
+  wait "$!"
 done
 echo "== what was measured, on $(nproc) processors of $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)"
-awk -F '\t' -f test/bench/rows.awk "$rows"
+grep -P '^row\t' "$said" | awk -F '\t' -f test/bench/rows.awk
 if [ ${#failed[@]} -gt 0 ]; then
   echo "these ended badly: ${failed[*]}" >&2
   exit 1
