@@ -79,15 +79,15 @@ bool store_get(struct store *s, uint64_t seq, store_visit *visit, void *arg, str
 {
     struct record_stored stored;
     struct store_missed ignored;
+    struct store_missed *missed = ret ? ret : &ignored;
 
-    ret = ret ? ret : &ignored;
-    *ret = (struct store_missed){.unread = !store_read_begin(s)};
-    if (ret->unread)
+    *missed = (struct store_missed){.unread = !store_read_begin(s)};
+    if (missed->unread)
         return false;
-    bool found = read_one(s, seq, &stored, ret);
+    bool found = read_one(s, seq, &stored, missed);
     if (found && !record_bodies_intact(&stored.record)) {
         report_damage(s, seq, "the checksum of its bodies is wrong");
-        ret->damaged = true;
+        missed->damaged = true;
         found = false;
     }
     if (found)
@@ -164,21 +164,21 @@ uint64_t store_scan(struct store *s, uint64_t after, bool descending, size_t max
 {
     struct walk w = {.s = s, .descending = descending};
     struct store_missed ignored;
+    struct store_missed *missed = ret ? ret : &ignored;
     uint64_t again = after;
 
-    ret = ret ? ret : &ignored;
-    *ret = (struct store_missed){0};
+    *missed = (struct store_missed){0};
     if (after == UINT64_MAX)
         return 0;
-    ret->unread = !store_read_begin(s);
-    if (ret->unread)
+    missed->unread = !store_read_begin(s);
+    if (missed->unread)
         return after;
     int status = mdb_cursor_open(s->reader, s->events, &w.cursor);
-    ret->unread = status != 0;
+    missed->unread = status != 0;
     if (status) {
         store_report_error(s, "the store cannot be read", status);
     } else {
-        again = scan(&w, after, max, visit, arg, ret);
+        again = scan(&w, after, max, visit, arg, missed);
         mdb_cursor_close(w.cursor);
     }
     store_read_end(s);

@@ -4,6 +4,7 @@
 #include "lmdb_fails.h"
 
 #include "http/events.h"
+#include "http/server_priv.h"
 #include "http/stream_priv.h"
 
 #include <dirent.h>
@@ -47,7 +48,8 @@ static void on_turn(void *arg)
     store_flush(app->store);
 }
 
-static void start_keeping(struct app *app, int64_t retention_ms)
+/* The store is there, but nobody has been given it: it is still being opened. */
+static void start_opening(struct app *app, int64_t retention_ms)
 {
     char err[STORE_ERROR];
 
@@ -65,11 +67,21 @@ static void start_keeping(struct app *app, int64_t retention_ms)
     event_add(app->ready, NULL);
     app->events = events_new(app->rig.server, wall_ms, &app->rig.reporter);
     app->stream = stream_new(app->rig.server, now, &app->rig.reporter);
-    events_set_store(app->events, app->store);
     events_set_stream(app->events, app->stream);
-    stream_set_store(app->stream, app->store);
     app->rig.on_turn = on_turn;
     app->rig.on_turn_arg = app;
+}
+
+static void opened(struct app *app)
+{
+    events_set_store(app->events, app->store);
+    stream_set_store(app->stream, app->store);
+}
+
+static void start_keeping(struct app *app, int64_t retention_ms)
+{
+    start_opening(app, retention_ms);
+    opened(app);
 }
 
 static void start(struct app *app)
@@ -361,8 +373,10 @@ static void test_reader_that_takes_nothing(void)
     pass(&app, 0); /* what the last one made room for */
     pass(&app, STREAM_STALL_MS - 1);
     CHECK_INT(stream_clients(app.stream), 1);
+    CHECK_INT(app.stream->numbers.cut, 0);
     pass(&app, 1);
     CHECK_INT(stream_clients(app.stream), 0);
+    CHECK_INT(app.stream->numbers.cut, 1);
     client_wait_closed(&c);
     client_close(&c);
     last = store_newest(app.store);
@@ -427,6 +441,7 @@ static void test_positions(void)
         CHECK_INT(client_answer(&c, NULL), cases[i].status);
         client_close(&c);
     }
+    CHECK_INT(rig_refused(&app.rig, CAUSE_GONE), 3);
     ask(&c, &app, "?after=x&limit=1", "Accept: application/x-ndjson\r\n");
     CHECK_INT(client_answer(&c, NULL), 400);
     client_close(&c);
@@ -516,6 +531,7 @@ static void test_too_many(void)
     follow(&c[2], &app, "");
     CHECK_INT(client_answer(&c[2], NULL), 503);
     CHECK(has(&c[2], "\r\nRetry-After: 2\r\n"));
+    CHECK_INT(rig_refused(&app.rig, CAUSE_OVERLOAD), 1);
     client_close(&c[2]);
     client_close(&c[0]);
     RIG_UNTIL(&app.rig, stream_clients(app.stream) == 1);
@@ -550,6 +566,39 @@ static void test_slow_readers_do_not_stop_live_ones(void)
     client_close(&live);
     for (int i = 0; i < STUCK; i++)
         client_close(&stuck[i]);
+    stop(&app);
+}
+
+static uint64_t refusals(const struct app *app, enum http_cause cause)
+{
+    struct metric_source source = http_server_metrics(app->rig.server);
+
+    return ((const struct http_numbers *)source.collect(source.arg))->rejected[cause];
+}
+
+static void test_store_is_opening(void)
+{
+    static const char *const accepts[] = {"text/event-stream", "a/b;q=1, Application/X-NDJSON ;q=0.5"};
+    struct app app;
+    struct client c;
+
+    start_opening(&app, 0);
+    for (size_t i = 0; i < 2; i++) {
+        char header[64];
+        harness_case("%s", accepts[i]);
+        snprintf(header, sizeof header, "Accept: %s\r\n", accepts[i]);
+        ask(&c, &app, "", header);
+        CHECK_INT(client_answer(&c, NULL), 503);
+        CHECK(has(&c, "\r\nRetry-After: 2\r\n") && has(&c, "the store is being opened: try again"));
+        CHECK_INT(refusals(&app, CAUSE_STARTING), i + 1);
+        client_close(&c);
+    }
+    CHECK_INT(refusals(&app, CAUSE_OVERLOAD), 0);
+    opened(&app);
+    ask(&c, &app, "", "Accept: a/b;q=1, Application/X-NDJSON ;q=0.5\r\n");
+    client_wait_closed(&c);
+    CHECK(has(&c, "Content-Type: application/x-ndjson\r\n") && has(&c, "\"records\":0,"));
+    client_close(&c);
     stop(&app);
 }
 
@@ -711,6 +760,82 @@ static void test_stream_that_cannot_be_read(void)
     stop(&app);
 }
 
+/* Many live readers, none of which reads: each has the event waiting, and it is there once. */
+static void test_one_encoding_for_all(void)
+{
+    enum { READERS = 50, BYTES = 2000000 };
+    struct app app;
+    struct client c[READERS];
+
+    start(&app);
+    for (int i = 0; i < READERS; i++)
+        follow(&c[i], &app, "");
+    RIG_UNTIL(&app.rig, stream_clients(app.stream) == READERS);
+    store_one(&app, "big", 1, BYTES);
+    RIG_UNTIL(&app.rig, app.stream->live_at == 1);
+    size_t waiting = 0;
+    for (int i = 0; i < READERS; i++)
+        waiting += long_unsent(((struct reader *)app.stream->heap.items[i])->answer);
+    CHECK(waiting > (size_t)5 * BYTES); /* or the kernel holds it all, and nothing is shown */
+    CHECK(piece_pool_bytes(app.stream->pool) >= BYTES);
+    CHECK(piece_pool_bytes(app.stream->pool) < (uint64_t)3 * BYTES); /* with what it was given room to grow */
+    for (int i = 0; i < READERS; i++) {
+        RIG_UNTIL(&app.rig, (client_poll(&c[i]), str_ends(client_in(&c[i]), STR("}\n\n\r\n"))));
+        CHECK_INT(occurrences(&c[i], "\ndata: "), 1);
+        client_close(&c[i]);
+    }
+    RIG_UNTIL(&app.rig, piece_pool_bytes(app.stream->pool) == 0);
+    stop(&app);
+}
+
+/* STREAM_MAX_BYTES of records wait for readers that take nothing, behind and live ones: nobody gets anything until they are
+ * cut, and then whoever reads goes on where it was. */
+static void test_no_memory_for_streams(void)
+{
+    enum { BEHIND = 20, LIVE = 8, BYTES = 4000000 };
+    struct app app;
+    struct client healthy, stuck[BEHIND + LIVE];
+    char name[32];
+
+    start(&app);
+    store_one(&app, "big", 1, BYTES);
+    follow(&healthy, &app, "?after=1&name=a");
+    for (int i = 0; i < LIVE; i++) {
+        snprintf(name, sizeof name, "?after=1&name=b%d", i);
+        follow(&stuck[BEHIND + i], &app, name);
+    }
+    RIG_UNTIL(&app.rig,
+              stream_clients(app.stream) == LIVE + 1 && TAILQ_EMPTY(&app.stream->readers[READER_BEHIND]));
+    for (int i = 0; i < BEHIND; i++) /* each has its own encoding */
+        follow(&stuck[i], &app, "?after=0");
+    RIG_UNTIL(&app.rig, stream_clients(app.stream) == BEHIND + LIVE + 1 &&
+                            piece_pool_bytes(app.stream->pool) >= STREAM_BEHIND_BYTES);
+    for (int i = 0; i < LIVE && piece_pool_bytes(app.stream->pool) < STREAM_MAX_BYTES; i++) {
+        snprintf(name, sizeof name, "b%d", i);
+        store_one(&app, name, 2, BYTES);
+        RIG_UNTIL(&app.rig, app.stream->live_at == store_newest(app.store));
+    }
+    CHECK(piece_pool_bytes(app.stream->pool) >= STREAM_MAX_BYTES);
+    CHECK(piece_pool_bytes(app.stream->pool) <= STREAM_MAX_BYTES + 2 * BYTES);
+    uint64_t first = store_newest(app.store) + 1;
+    store_one(&app, "a", 2, 0);
+    pass(&app, STREAM_STALL_MS - 1);
+    expect_events(&healthy, 0);
+    pass(&app, 1);
+    store_one(&app, "a", 3, 0);
+    expect_events(&healthy, 2);
+    for (uint64_t id = first; id < first + 2; id++) {
+        char want[32];
+        snprintf(want, sizeof want, "\nid: %u\ndata: ", (unsigned)id);
+        CHECK(has(&healthy, want));
+    }
+    CHECK(app.stream->numbers.cut >= STREAM_MAX_BYTES / BYTES);
+    client_close(&healthy);
+    for (int i = 0; i < BEHIND + LIVE; i++)
+        client_close(&stuck[i]);
+    stop(&app);
+}
+
 static void test_piece(void)
 {
     struct piece_pool *pool = piece_pool_new();
@@ -751,6 +876,7 @@ int main(void)
                                        TEST(test_positions),
                                        TEST(test_what_retention_took),
                                        TEST(test_what_retention_took_from_live_ones),
+                                       TEST(test_store_is_opening),
                                        TEST(test_too_many),
                                        TEST(test_slow_readers_do_not_stop_live_ones),
                                        TEST(test_flood),
@@ -758,6 +884,8 @@ int main(void)
                                        TEST(test_export),
                                        TEST(test_export_that_is_not_whole),
                                        TEST(test_stream_that_cannot_be_read),
+                                       TEST(test_one_encoding_for_all),
+                                       TEST(test_no_memory_for_streams),
                                        TEST(test_piece),
                                        {0}});
 }
