@@ -78,7 +78,7 @@ uint64_t store_gone(const struct store *s)
 bool store_get(struct store *s, uint64_t seq, store_visit *visit, void *arg, struct store_missed *ret)
 {
     struct record_stored stored;
-    struct store_missed ignored;
+    struct store_missed ignored = {0};
     struct store_missed *missed = ret ? ret : &ignored;
 
     *missed = (struct store_missed){.unread = !store_read_begin(s)};
@@ -163,7 +163,7 @@ uint64_t store_scan(struct store *s, uint64_t after, bool descending, size_t max
                     void *arg, struct store_missed *ret)
 {
     struct walk w = {.s = s, .descending = descending};
-    struct store_missed ignored;
+    struct store_missed ignored = {0};
     struct store_missed *missed = ret ? ret : &ignored;
     uint64_t again = after;
 
