@@ -6,7 +6,7 @@
  * "fail_nth: fired" is written to stderr; at the end of the process, how many calls there were.
  *
  * A write of a regular file is a `pwrite`, however it is made; `meta` is one that is synced by itself, which is how LMDB
- * writes its meta page; `writev` and `readv` are those of sockets.
+ * writes its meta page, and `data` one that is not; `writev` and `readv` are those of sockets.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -28,7 +28,7 @@
 #define NOT_MAPPED  ((void *)-1)
 /* clang-format off */
 #define KINDS(X) \
-    X(malloc) X(pwrite) X(meta) X(fdatasync) X(fsync) X(fallocate) X(rename) X(mmap) X(accept4) X(readv) X(writev)
+    X(malloc) X(pwrite) X(data) X(meta) X(fdatasync) X(fsync) X(fallocate) X(rename) X(mmap) X(accept4) X(readv) X(writev)
 /* clang-format on */
 #define KIND_ENUM(k) KIND_##k,
 #define KIND_TEXT(k) #k,
@@ -169,14 +169,20 @@ static bool is_type(int fd, mode_t type)
     return is;
 }
 
-static bool is_synced(int fd)
+/* A write of a regular file. */
+static bool write_fails(int fd)
 {
-    return plan.kind == KIND_meta && (fcntl(fd, F_GETFL) & O_DSYNC) != 0;
+    switch (plan.kind) {
+    case KIND_pwrite: return fails(KIND_pwrite);
+    case KIND_data: return (fcntl(fd, F_GETFL) & O_DSYNC) == 0 && fails(KIND_data);
+    case KIND_meta: return (fcntl(fd, F_GETFL) & O_DSYNC) != 0 && fails(KIND_meta);
+    default: return false;
+    }
 }
 
 ssize_t pwrite(int fd, const void *bytes, size_t len, off_t offset)
 {
-    if (fails(KIND_pwrite) || (is_synced(fd) && fails(KIND_meta)))
+    if (write_fails(fd))
         return plan.error ? -1 : NEXT(pwrite)(fd, bytes, len / 2, offset);
     return NEXT(pwrite)(fd, bytes, len, offset);
 }
@@ -188,10 +194,11 @@ ssize_t pwrite64(int fd, const void *bytes, size_t len, off_t offset)
 
 ssize_t writev(int fd, const struct iovec *iov, int n)
 {
-    bool file = plan.kind == KIND_pwrite && is_type(fd, S_IFREG);
-    bool sock = plan.kind == KIND_writev && is_type(fd, S_IFSOCK);
+    bool failing = is_type(fd, S_IFREG)
+                       ? write_fails(fd)
+                       : plan.kind == KIND_writev && is_type(fd, S_IFSOCK) && fails(KIND_writev);
 
-    if ((file || sock) && fails(plan.kind)) {
+    if (failing) {
         if (plan.error)
             return -1;
         struct iovec half = {iov[0].iov_base, iov[0].iov_len / 2};

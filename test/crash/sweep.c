@@ -34,13 +34,16 @@ static const struct row {
     unsigned share; /* POINTS are divided by that: such a fault is a rare or a long one */
 } rows[] = {
     {"pwrite", "EIO", EIO, false, ANY_TIME, 1},
-    {"pwrite", "ENOSPC", ENOSPC, false, ANY_TIME, 1},
+    {"data", "ENOSPC", ENOSPC, false, AT_START, 1},
+    {"data", "EDQUOT", EDQUOT, false, AT_START, 2},
     {"pwrite", "EINTR", EINTR, false, ANY_TIME, 1},
     {"pwrite", "short", 0, false, ANY_TIME, 1},
     {"meta", "EIO", EIO, false, ANY_TIME, 1},
+    {"meta", "ENOSPC", ENOSPC, false, ANY_TIME, 1},
     {"meta", "short", 0, false, ANY_TIME, 1},
     {"fdatasync", "EIO", EIO, false, ANY_TIME, 1},
     {"fdatasync", "EIO, on", EIO, true, ANY_TIME, 1},
+    {"fdatasync", "ENOSPC", ENOSPC, false, AT_START, 1},
     {"fsync", "EIO", EIO, false, AT_START, 1},
     {"rename", "EIO", EIO, false, AT_START, 1},
     {"fallocate", "ENOSPC", ENOSPC, false, NEVER, 1},
