@@ -38,6 +38,8 @@ struct ledger {
 };
 void ledger_ack(struct ledger *l, uint64_t n, uint64_t id);
 uint64_t ledger_id(const struct ledger *l, uint64_t n);
+/* Memory of its own. */
+void ledger_copy(struct ledger *to, const struct ledger *from);
 void ledger_free(struct ledger *l);
 
 /* ---- check.c ---- */
@@ -160,5 +162,16 @@ bool client_step(struct client *c, int timeout_ms);
 /* Takes what the server sent before it died, then closes all connections. */
 void client_drain(struct client *c);
 void client_free(struct client *c);
+
+/* ---- bystander.c ---- */
+
+#define BYSTANDERS 4
+struct bystanders {
+    int fd[BYSTANDERS];
+};
+void bystanders_come(struct bystanders *b, int port);
+/* Takes what they were sent by now; returns how much. */
+size_t bystanders_read(struct bystanders *b);
+void bystanders_go(struct bystanders *b);
 
 #endif

@@ -1,7 +1,8 @@
 /* LD_PRELOAD: the n-th call of a kind fails.
  *
  * FES_FAIL_CALL names the kind (enum kind), FES_FAIL_NTH says which call counts from, FES_FAIL_ERRNO what it fails with
- * (0: a write that is cut short), FES_FAIL_ON=1 lets every later call fail too. With FES_FAIL_WHILE instead of FES_FAIL_NTH
+ * (0: a write that is cut short), FES_FAIL_ON=1 lets every later call fail too, FES_FAIL_FOR=m
+ * m in a row. With FES_FAIL_WHILE instead of FES_FAIL_NTH
  * every call fails while the file of that name exists. A call that fails is not made. When it happens for the first time
  * "fail_nth: fired" is written to stderr; at the end of the process, how many calls there were.
  *
@@ -40,6 +41,7 @@ static struct {
     long nth;
     int error;
     bool on;
+    long times;
     const char *while_file;
     atomic_bool fired;
     atomic_long calls;
@@ -67,6 +69,7 @@ __attribute__((constructor)) static void plan_read(void)
     plan.nth = nth ? strtol(nth, NULL, 10) : 0;
     plan.error = error ? (int)strtol(error, NULL, 10) : EIO;
     plan.on = getenv("FES_FAIL_ON") != NULL;
+    plan.times = getenv("FES_FAIL_FOR") ? strtol(getenv("FES_FAIL_FOR"), NULL, 10) : 1;
     plan.while_file = getenv("FES_FAIL_WHILE");
     for (int kind = 0; call && kind < KIND_NONE; kind++)
         if (strcmp(call, names[kind]) == 0)
@@ -87,7 +90,7 @@ static bool fails(enum kind kind)
         return false;
     long n = atomic_fetch_add(&plan.calls, 1) + 1;
     bool now = plan.while_file ? access(plan.while_file, F_OK) == 0
-                               : plan.nth > 0 && (n == plan.nth || (n > plan.nth && plan.on));
+                               : plan.nth > 0 && n >= plan.nth && (n < plan.nth + plan.times || plan.on);
     if (!now)
         return false;
     if (!atomic_exchange(&plan.fired, true))
