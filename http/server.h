@@ -68,6 +68,8 @@ void http_server_set_queued(struct http_server *s, uint64_t bytes);
 uint64_t http_server_answer_bytes(const struct http_server *s);
 /* Requests accepted and not yet answered completely. */
 size_t http_server_pending(const struct http_server *s);
+/* The body of a stored record does not have its checksum, and is left out of an answer: says so, at most once a second. */
+void http_server_report_damaged(struct http_server *s, uint64_t id);
 struct metric_source http_server_metrics(struct http_server *s);
 /* Ends what is left and frees; answers given afterwards are the caller's mistake, so close the store, which completes
  * appends, first. Accepts NULL. */
