@@ -76,13 +76,13 @@ static const struct row {
     {"malloc", "ENOMEM", ENOMEM, 0, ANY_TIME, 1},
     {"malloc", "ENOMEM", ENOMEM, PLAIN, ANY_TIME, 1},
     {"malloc", "ENOMEM, on", ENOMEM, ON, ANY_TIME, 8},
-    {"pwrite", "EIO", EIO, RETAIN, ANY_TIME, 4},
+    {"pwrite", "EIO", EIO, RETAIN, ANY_TIME, 8},
     {"data", "ENOSPC", ENOSPC, RETAIN, AT_START, 4},
-    {"data", "ENOSPC, 4", ENOSPC, RETAIN | FOUR, AT_START, 4},
-    {"meta", "EIO", EIO, RETAIN, ANY_TIME, 4},
-    {"fdatasync", "EIO", EIO, RETAIN, ANY_TIME, 4},
-    {"fdatasync", "ENOSPC, 4", ENOSPC, RETAIN | FOUR, AT_START, 4},
-    {"malloc", "ENOMEM", ENOMEM, RETAIN, ANY_TIME, 2},
+    {"data", "ENOSPC, 4", ENOSPC, RETAIN | FOUR, AT_START, 8},
+    {"meta", "EIO", EIO, RETAIN, ANY_TIME, 8},
+    {"fdatasync", "EIO", EIO, RETAIN, ANY_TIME, 8},
+    {"fdatasync", "ENOSPC, 4", ENOSPC, RETAIN | FOUR, AT_START, 8},
+    {"malloc", "ENOMEM", ENOMEM, RETAIN, ANY_TIME, 4},
 };
 
 /* A store that has reached its --max-size, and what it acknowledged. */
