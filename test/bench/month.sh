@@ -4,4 +4,4 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 make --no-print-directory -f test/Makefile build/test/crash/month
-build/test/crash/month 30
+build/test/crash/month 30 rows

@@ -2,7 +2,7 @@
  * below 8 MiB and not grow by more than 5 % after the first day, and every transition of an object must be there, with its
  * reason, count and times, also after the store was opened anew.
  *
- *   month [DAYS]
+ *   month [DAYS [rows]]       rows: also as test/bench/run.sh wants its figures
  */
 #include "crash.h"
 
@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "store/store_priv.h"
+#include "test/bench/row.h"
 
 #define START_MS INT64_C(1785578400000)
 #define OBJECTS  100
@@ -203,6 +204,12 @@ int main(int argc, char **argv)
            " records; the file has %lld bytes after a day, %lld at the "
            "end; %.1f us of processor time for each event\n",
            OBJECTS, minutes / DAY, w.records, first_day, end, us);
+    if (argc > 2) {
+        row("a month of 100 objects, each minute: the file at the end", (double)end / (1 << 20), "MiB",
+            "<=", 8, "after a day %.2f MiB", (double)first_day / (1 << 20));
+        row("growth after the first day", 100. * (double)(end - first_day) / (double)first_day, "%", "<=", 5,
+            "%d events", minutes * OBJECTS);
+    }
     store_close(s);
     scratch_remove(dir);
     return failed ? 1 : 0;
