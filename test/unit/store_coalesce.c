@@ -536,6 +536,22 @@ static struct fixture *world_new(int64_t retention_ms, bool uncoalesced)
     return f;
 }
 
+static void step_on(struct worlds *w, bool reopen)
+{
+    for (unsigned n = 1 + pick(w, 4); n > 0; n--)
+        both_say(w);
+    fixture_settle(w->merged);
+    fixture_settle(w->plain);
+    both_age(w);
+    if (reopen) {
+        fixture_reopen(w->merged);
+        fixture_reopen(w->plain);
+        both_age(w);
+    }
+    for (int i = 0; i < 12; i++)
+        ask_both(w);
+}
+
 #define SEEDS 16
 static void run_worlds(const char *name, bool ordered, int64_t retention_ms)
 {
@@ -552,18 +568,7 @@ static void run_worlds(const char *name, bool ordered, int64_t retention_ms)
         struct store_stats stats;
         for (int step = 0; step < 40; step++) {
             harness_case("%s, seed %u, step %d", name, seed, step);
-            for (unsigned n = 1 + pick(&w, 4); n > 0; n--)
-                both_say(&w);
-            fixture_settle(w.merged);
-            fixture_settle(w.plain);
-            both_age(&w);
-            if (step % 10 == 9) {
-                fixture_reopen(w.merged);
-                fixture_reopen(w.plain);
-                both_age(&w);
-            }
-            for (int i = 0; i < 12; i++)
-                ask_both(&w);
+            step_on(&w, step % 10 == 9);
         }
         store_get_stats(w.merged->store, &stats);
         merged += stats.records;
