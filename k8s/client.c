@@ -386,6 +386,14 @@ static void send_one(struct k8s_client *c, struct slot *s, struct request *r)
                                        });
 }
 
+/* Only with something to send and a connection for it: a turn that goes unused would be asked for again at once, and
+ * again. What ends a request pumps anyway. */
+static void wait_at_gate(struct k8s_client *c)
+{
+    if (next_request(c) && free_slot(c))
+        k8s_gate_wait(c->gate, &c->waiter);
+}
+
 static void on_pump(evutil_socket_t fd, short what, void *arg)
 {
     struct k8s_client *c = arg;
@@ -395,8 +403,8 @@ static void on_pump(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     while ((r = next_request(c)) != NULL && k8s_gate_is_open(c->gate) && (s = free_slot(c)) != NULL)
         send_one(c, s, r);
-    if (c->n_queued && !k8s_gate_is_open(c->gate))
-        k8s_gate_wait(c->gate, &c->waiter);
+    if (!k8s_gate_is_open(c->gate))
+        wait_at_gate(c);
 }
 
 /* The gate is open again, or lets one request through as a probe. */
@@ -414,8 +422,7 @@ static void on_turn(void *arg)
         send_one(c, s, r);
     else
         k8s_gate_unused(c->gate);
-    if (c->n_queued)
-        k8s_gate_wait(c->gate, &c->waiter);
+    wait_at_gate(c);
 }
 
 static struct request *make_request(enum k8s_verb verb, const char *path, struct str body)

@@ -2,6 +2,7 @@
  * server misbehaves. */
 #include "k8s/client.h"
 
+#include "k8s/client_priv.h"
 #include "k8s_server.h"
 
 static struct event_base *base;
@@ -396,6 +397,37 @@ static void test_patient_leave_room(void)
     finish();
 }
 
+/* What cannot be sent takes no turn at the gate: neither is the loop kept busy by turns that go unused, nor are the
+ * probes of others brought closer together. */
+static void test_full_while_unreachable(void)
+{
+    static const struct {
+        const char *name;
+        int n_urgent, n_patient, under_way;
+    } rows[] = {
+        {"no room for a patient one", 0, K8S_MAX_PATIENT + 1, K8S_MAX_PATIENT},
+        {"no connection free", K8S_MAX_IN_FLIGHT + 1, 0, K8S_MAX_IN_FLIGHT},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        harness_case("%s", rows[i].name);
+        begin(NULL, never);
+        make_client("127.0.0.1", NULL);
+        for (int n = 0; n < rows[i].n_urgent; n++)
+            ask(1);
+        for (int n = 0; n < rows[i].n_patient; n++)
+            ask_patiently(2);
+        WAIT_FOR(base, server->requests == rows[i].under_way, 5000);
+        k8s_gate_unanswered(k8s_client_gate(client), "said by a watch");
+        ask_patiently(3);
+        CHECK(turns_in(base, 1500) < 10);
+        CHECK_INT(server->requests, rows[i].under_way);
+        server->on_request = answer_ok;
+        peer_answer(&server->peers[0], 200, "", "{}");
+        WAIT_FOR(base, got.n >= 3, 5000);
+        finish();
+    }
+}
+
 static const char *raw;
 
 static void answer_raw(struct server *s, struct peer *p)
@@ -495,6 +527,7 @@ int main(void)
                                              TEST(item_53_retry_after_of_the_server),
                                              TEST(test_pool),
                                              TEST(test_patient_leave_room),
+                                             TEST(test_full_while_unreachable),
                                              TEST(test_broken_answers),
                                              TEST(test_free_with_requests),
                                              TEST(test_silent_server),

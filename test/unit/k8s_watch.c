@@ -579,15 +579,7 @@ static void test_idle(void)
     EXPECT("list +a synced ", 1000);
     WAIT_FOR(base, server->requests == 2, 1000);
     RUN_FOR(base, 50);
-    int turns = 0;
-    struct event *until = evtimer_new(base, on_tick, NULL);
-    event_add(until, &(struct timeval){.tv_sec = 2});
-    while (evtimer_pending(until, NULL)) {
-        event_base_loop(base, EVLOOP_ONCE);
-        turns++;
-    }
-    event_free(until);
-    CHECK_INT(turns, 1);
+    CHECK_INT(turns_in(base, 2000), 1);
     CHECK_INT(server->requests, 2);
     finish();
 }
