@@ -241,7 +241,7 @@ void k8s_client_note(struct k8s_client *c, enum k8s_count verb, const struct k8s
         return;
     }
     /* A server that starts or stops says so for whatever it is asked: it is as good as down. */
-    if (answer->status == 503 && answer->retry_after_ms < 0) {
+    if (answer->status == 503 && answer->retry_after_ms <= 0) {
         k8s_gate_unanswered(c->gate, "HTTP status 503");
         return;
     }

@@ -463,7 +463,7 @@ static void refused(struct k8s_watch *w, const struct k8s_answer *answer)
         return;
     }
     set_failing(w, message, answer->status != 401);
-    if (answer->retry_after_ms >= 0)
+    if (answer->retry_after_ms > 0) /* 0 sets no pace */
         after_ms = answer->retry_after_ms < K8S_HOLD_MOST_MS ? answer->retry_after_ms : K8S_HOLD_MOST_MS;
     else if (answer->status >= 502 && answer->status <= 504) /* at 503 the gate sets the pace */
         after_ms = answer->status == 503 ? 0 : k8s_backoff_retry(k8s_random());

@@ -420,6 +420,26 @@ static void item_60_61_63_streams(void)
     }
 }
 
+/* "Retry-After: 0" sets no pace: the one of an answer without it holds. */
+static void test_no_pause_asked_for(void)
+{
+    static const int statuses[] = {429, 500, 503, 504};
+    const char *why;
+
+    for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++) {
+        const struct answer refusal = {BODY, statuses[i], "Retry-After: 0\r\n", "{}"};
+        const struct answer answers[] = {refusal, ONE, OPEN, END};
+        harness_case("%d", statuses[i]);
+        begin(answers);
+        EXPECT("list ", 1000);
+        RUN_FOR(base, 400);
+        CHECK_INT(server->requests, 1);
+        CHECK_INT(k8s_client_reachable(client, &why), statuses[i] != 503);
+        EXPECT("list list +a synced ", 3000);
+        finish();
+    }
+}
+
 static void item_66_not_served(void)
 {
     static const struct answer answers[] = {{BODY, 404, NULL, "404 page not found"}, END};
@@ -589,6 +609,7 @@ int main(void)
     signal(SIGPIPE, SIG_IGN);
     return harness_run((struct test[]){TEST(item_62_63_list_and_watch),
                                        TEST(item_60_61_63_streams),
+                                       TEST(test_no_pause_asked_for),
                                        TEST(item_66_not_served),
                                        TEST(test_versions),
                                        TEST(test_refused_by_a_server_that_starts),
