@@ -27,11 +27,12 @@
 
 #define SLICE_US         500
 #define FIRST_SILENCE_MS 180000 /* until a bookmark was seen */
-#define SHORT_WATCH_MS   1000   /* a watch that ends sooner and empty is a failure */
-#define MAX_VERSION      256
-#define MAX_CONTINUE     4096
-#define MAX_COLLECTION   896
-#define MAX_PATH         (3 * (MAX_VERSION + MAX_CONTINUE) + MAX_COLLECTION + 128)
+#define SHORT_WATCH_MS \
+    1000 /* a watch that ends sooner is a failure when it is empty, or the second in a row */
+#define MAX_VERSION    256
+#define MAX_CONTINUE   4096
+#define MAX_COLLECTION 896
+#define MAX_PATH       (3 * (MAX_VERSION + MAX_CONTINUE) + MAX_COLLECTION + 128)
 
 enum step_state {
     STEP_RESTING,  /* until the timer */
@@ -58,8 +59,9 @@ struct k8s_watch {
     enum step_state step;
     bool to_watch;  /* what to do next: watch, or list */
     bool asking;    /* a request is under way */
-    bool relisted;  /* a 410 was answered by a list since the last event */
+    bool relisted;  /* a 410 was answered by a list since the last stream that was not brief */
     bool bookmarks; /* the server sends them */
+    bool brief;     /* the last stream ended within SHORT_WATCH_MS */
     bool broken;    /* the last stream ended without an end: the next try is a short one */
     bool again;     /* somebody wants another list after this one */
     bool told;      /* that it is interrupted */
@@ -253,7 +255,6 @@ static void on_line(struct k8s_watch *w, struct str line)
         return;
     }
     w->events++;
-    w->relisted = false;
     if (e.type == K8S_EVENT_BOOKMARK) {
         if (!w->bookmarks)
             k8s_connection_set_silence(w->connection, K8S_SILENCE_SECONDS * 1000);
@@ -491,20 +492,36 @@ static void on_listed(struct k8s_watch *w, const struct k8s_answer *answer)
     }
 }
 
+/* A stream has ended. True: so soon that the next one must wait, lest a proxy that breaks each after its first event
+ * be asked without a pause. */
+static bool ended_too_soon(struct k8s_watch *w)
+{
+    bool again = w->brief;
+
+    w->brief = k8s_now_ms() - w->seen.opened_ms < SHORT_WATCH_MS;
+    if (!w->brief)
+        w->relisted = false;
+    return w->brief && (again || w->events == 0);
+}
+
+static void on_stream_end(struct k8s_watch *w, const struct k8s_answer *answer)
+{
+    bool too_soon = ended_too_soon(w);
+
+    w->broken = answer->status == 0;
+    if (too_soon)
+        set_failing(w, answer->error ? answer->error : "the watch ends at once", true);
+    rest(w, too_soon ? k8s_backoff_retry(k8s_random()) : 0);
+}
+
 static void on_watched(struct k8s_watch *w, const struct k8s_answer *answer)
 {
-    bool brief = k8s_now_ms() - w->seen.opened_ms < SHORT_WATCH_MS && w->events == 0;
-
-    w->broken = w->seen.opened_ms && answer->status == 0;
-    if (!w->seen.opened_ms)
-        k8s_client_note(w->client, K8S_COUNT_WATCH, answer);
-    else if (!brief)
-        w->relisted = false;
-    if (w->seen.opened_ms && (answer->status == 0 || answer->status == 200)) {
-        if (brief)
-            set_failing(w, answer->error ? answer->error : "the watch ends at once", true);
-        rest(w, brief ? k8s_backoff_retry(k8s_random()) : 0);
-    } else if (answer->status == 0) {
+    if (w->seen.opened_ms) {
+        on_stream_end(w, answer);
+        return;
+    }
+    k8s_client_note(w->client, K8S_COUNT_WATCH, answer);
+    if (answer->status == 0) {
         set_failing(w, answer->error, false);
         rest(w, 0);
     } else if (answer->status == 410) {
@@ -520,7 +537,9 @@ static void on_noted(struct k8s_watch *w)
     char why[sizeof w->why];
 
     k8s_connection_close(w->connection);
-    if (w->asking && !w->seen.opened_ms)
+    if (w->seen.opened_ms)
+        (void)ended_too_soon(w); /* what was said sets the pace */
+    else if (w->asking)
         k8s_gate_unused(k8s_client_gate(w->client));
     w->asking = false;
     (void)snprintf(why, sizeof why, "%s", w->note == NOTE_GARBAGE ? "the stream is not valid" : w->why);

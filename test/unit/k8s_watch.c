@@ -420,6 +420,51 @@ static void item_60_61_63_streams(void)
     }
 }
 
+#define BOOKMARK(version) \
+    "{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"" version "\"}}}\n"
+
+/* A stream that ends at once is opened again at once, but not twice in a row, whatever came on it. */
+static void test_short_streams(void)
+{
+    static const struct {
+        const char *name;
+        struct answer answers[8];
+        const char *trace;
+        int requests; /* before the pause */
+    } short_rows[] = {
+        {"events",
+         {ONE,
+          {STREAM, 200, NULL, EVENT("ADDED", "b", "11")},
+          {STREAM, 200, NULL, EVENT("ADDED", "c", "12")},
+          OPEN},
+         "list +a synced +b +c ",
+         3},
+        {"bookmarks",
+         {ONE, {STREAM, 200, NULL, BOOKMARK("11")}, {STREAM, 200, NULL, BOOKMARK("12")}, OPEN},
+         "list +a synced ",
+         3},
+        {"events, and 410",
+         {ONE,
+          {STREAM_OPEN, 200, NULL, EVENT("ADDED", "b", "11") ERROR_EVENT(410)},
+          ONE,
+          {STREAM_OPEN, 200, NULL, EVENT("ADDED", "c", "12") ERROR_EVENT(410)},
+          ONE,
+          OPEN},
+         "list +a synced +b list +a synced +c ",
+         4},
+    };
+    for (size_t i = 0; i < sizeof short_rows / sizeof *short_rows; i++) {
+        harness_case("%s", short_rows[i].name);
+        begin(short_rows[i].answers);
+        WAIT_FOR(base, server->requests == short_rows[i].requests, 450);
+        RUN_FOR(base, 400);
+        CHECK_TEXT(trace_text, short_rows[i].trace);
+        CHECK_INT(server->requests, short_rows[i].requests);
+        WAIT_FOR(base, server->requests > short_rows[i].requests, 1500);
+        finish();
+    }
+}
+
 /* "Retry-After: 0" sets no pace: the one of an answer without it holds. */
 static void test_no_pause_asked_for(void)
 {
@@ -609,6 +654,7 @@ int main(void)
     signal(SIGPIPE, SIG_IGN);
     return harness_run((struct test[]){TEST(item_62_63_list_and_watch),
                                        TEST(item_60_61_63_streams),
+                                       TEST(test_short_streams),
                                        TEST(test_no_pause_asked_for),
                                        TEST(item_66_not_served),
                                        TEST(test_versions),
