@@ -563,6 +563,13 @@ static void on_step(evutil_socket_t fd, short what, void *arg)
     }
 }
 
+/* The request was sent, and may have been carried out: it is not repeated. */
+static void give_up(struct k8s_connection *c, const char *why)
+{
+    c->repeated = true;
+    fail(c, why);
+}
+
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct k8s_connection *c = arg;
@@ -575,9 +582,9 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     case CONNECTION_ASKING:
     case CONNECTION_ANSWERING:
         if (c->deadline_ms && now_ms >= c->deadline_ms)
-            fail(c, "no answer in time");
+            give_up(c, "no answer in time");
         else if (c->exchange.silence_ms && now_ms >= c->last_byte_ms + c->exchange.silence_ms)
-            fail(c, "silent for too long");
+            give_up(c, "silent for too long");
         else
             arm(c);
         break;

@@ -514,6 +514,55 @@ static void test_silent_server(void)
     finish();
 }
 
+struct last {
+    int n, status;
+    char error[64];
+};
+
+static void on_answer(void *arg, const struct k8s_answer *answer)
+{
+    struct last *last = arg;
+    last->n++;
+    last->status = answer->status;
+    snprintf(last->error, sizeof last->error, "%s", answer->error ? answer->error : "");
+}
+
+/* What was not answered in time may have been carried out: it is not sent again, on a used connection neither. */
+static void test_timeout_on_used_connection(void)
+{
+    static const struct {
+        const char *error;
+        int64_t deadline_ms, silence_ms;
+    } rows[] = {{"no answer in time", 200, 0}, {"silent for too long", 0, 200}};
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct last last = {0};
+        struct k8s_exchange exchange = {.method = EVHTTP_REQ_GET,
+                                        .path = "/x",
+                                        .connect_ms = 5000,
+                                        .deadline_ms = rows[i].deadline_ms,
+                                        .silence_ms = rows[i].silence_ms,
+                                        .most = 1000,
+                                        .on_answer = on_answer,
+                                        .arg = &last};
+        harness_case("%s", rows[i].error);
+        begin(NULL, answer_ok);
+        make_client("127.0.0.1", NULL);
+        struct k8s_connection *connection = k8s_connection_new(k8s_client_connector(client));
+        k8s_connection_send(connection, &exchange);
+        WAIT_FOR(base, last.n == 1, 5000);
+        CHECK_INT(last.status, 200);
+        server->on_request = never;
+        k8s_connection_send(connection, &exchange);
+        WAIT_FOR(base, last.n == 2, 5000);
+        CHECK_TEXT(last.error, rows[i].error);
+        CHECK_INT(server->requests, 2);
+        CHECK_INT(server->connections, 1);
+        k8s_connection_free(connection);
+        finish();
+    }
+}
+
 int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
@@ -531,6 +580,7 @@ int main(void)
                                              TEST(test_broken_answers),
                                              TEST(test_free_with_requests),
                                              TEST(test_silent_server),
+                                             TEST(test_timeout_on_used_connection),
                                              {0}});
     remove_folder();
     return failed;
