@@ -234,8 +234,8 @@ int64_t k8s_client_count(struct k8s_client *c)
 
 void k8s_client_note(struct k8s_client *c, enum k8s_count verb, const struct k8s_answer *answer)
 {
-    k8s_numbers_count(&c->numbers, verb, answer->status);
-    if (answer->status == 0) {
+    k8s_numbers_count(&c->numbers, verb, answer->too_long ? K8S_CODE_OTHER : answer->status);
+    if (answer->status == 0 && !answer->too_long) {
         c->stats.failures++;
         k8s_gate_unanswered(c->gate, answer->error);
         return;

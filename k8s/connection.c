@@ -67,6 +67,7 @@ struct k8s_connection {
     bool heard;    /* a byte of the answer came */
     bool gone;     /* closed by the server while idle */
     bool too_long; /* more is buffered than may be */
+    bool oversize; /* the answer is, or cannot be told from one that is */
     int64_t last_byte_ms;
     int64_t deadline_ms; /* absolute; 0: none */
     int status;
@@ -209,6 +210,7 @@ static void on_http_error(enum evhttp_request_error error, void *arg)
     case EVREQ_HTTP_INVALID_HEADER: (void)snprintf(c->why, sizeof c->why, "not an HTTP answer"); break;
     case EVREQ_HTTP_DATA_TOO_LONG:
         (void)snprintf(c->why, sizeof c->why, "answer malformed or too long");
+        c->oversize = c->state == CONNECTION_ANSWERING;
         break;
     case EVREQ_HTTP_TIMEOUT:
     case EVREQ_HTTP_BUFFER_ERROR:
@@ -454,7 +456,7 @@ static void start(struct k8s_connection *c)
 {
     const struct k8s_url *url = k8s_creds_url(c->connector->creds);
 
-    c->heard = false;
+    c->heard = c->oversize = false;
     c->why[0] = '\0';
     c->status = 0;
     c->retry_after_ms = -1;
@@ -522,7 +524,7 @@ static void finish(struct k8s_connection *c)
         drop(c);
         c->state = CONNECTION_CLOSED;
     }
-    if (c->status == 0 && c->connected)
+    if (c->status == 0 && c->connected && !c->oversize)
         c->connector->broken_ms = k8s_now_ms();
     if (try_again(c))
         return;
@@ -535,6 +537,7 @@ static void finish(struct k8s_connection *c)
         .error = c->status   ? NULL
                  : c->why[0] ? c->why
                              : "connection closed by the server",
+        .too_long = c->oversize,
     };
     c->exchange.on_answer(c->exchange.arg, &answer);
 }
@@ -553,6 +556,7 @@ static void on_step(evutil_socket_t fd, short what, void *arg)
     case CONNECTION_ASKING:
     case CONNECTION_ANSWERING:
         if (c->too_long) {
+            c->oversize = true;
             fail(c, "answer too long");
             finish(c);
         }

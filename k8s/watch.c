@@ -7,6 +7,8 @@
  *     RESTING --timer--> WAITING --turn of the gate--> LISTING --page--> HANDING --last page--> WAITING
  *                                                  \-> WATCHING --end--> RESTING (to watch, or to list again)
  *
+ * A page that is longer than K8S_MAX_ANSWER is asked for again with half as many objects.
+ *
  * Invariants: resourceVersion moves only after the object that carries it was handed over; whatever breaks, watching
  * goes on from it, so nothing is lost or invented; on_synced is called only after every page of one list.
  */
@@ -68,6 +70,7 @@ struct k8s_watch {
     struct k8s_backoff backoff;
     char version[MAX_VERSION];
     char more[MAX_CONTINUE]; /* continue token; "" for the first page */
+    unsigned limit;          /* objects per page */
     struct evbuffer *body;
     struct k8s_page page;
     struct k8s_frame frame;
@@ -97,6 +100,7 @@ struct k8s_watch *k8s_watch_new(struct k8s_client *c, const struct k8s_watch_opt
     if (!w)
         return NULL;
     w->optional = options->optional;
+    w->limit = K8S_LIST_LIMIT;
     w->client = c;
     w->callbacks = *callbacks;
     w->waiter = (struct k8s_waiter){.on_turn = on_turn, .arg = w};
@@ -304,7 +308,7 @@ static void send_list(struct k8s_watch *w)
     struct text path;
 
     text_init(&path, w->path, sizeof w->path);
-    text_addf(&path, "%s?limit=%d", k8s_collections_now(&w->collections), K8S_LIST_LIMIT);
+    text_addf(&path, "%s?limit=%u", k8s_collections_now(&w->collections), w->limit);
     if (w->more[0]) {
         text_add(&path, STR("&continue="));
         k8s_url_escape(&path, str_of(w->more));
@@ -382,8 +386,16 @@ static void begin_page(struct k8s_watch *w, const struct k8s_answer *answer)
     k8s_timer_set(w->timer, 0);
 }
 
+/* Back to full pages, where one of len bytes shows that twice as many objects would fit. */
+static void widen(struct k8s_watch *w, size_t len)
+{
+    if (len < K8S_MAX_ANSWER / 4 && w->limit < K8S_LIST_LIMIT)
+        w->limit = w->limit < K8S_LIST_LIMIT / 2 ? 2 * w->limit : K8S_LIST_LIMIT;
+}
+
 static void end_page(struct k8s_watch *w, bool valid)
 {
+    size_t len = evbuffer_get_length(w->body);
     struct k8s_member m[] = {{.name = STR("resourceVersion")}, {.name = STR("continue")}};
 
     valid = valid && w->page.metadata.at && k8s_scan_object(w->page.metadata, m, 2) &&
@@ -391,13 +403,15 @@ static void end_page(struct k8s_watch *w, bool valid)
     w->more[0] = '\0';
     if (valid && m[1].value.at)
         valid = k8s_scan_text(m[1].value, w->more, sizeof w->more);
-    (void)evbuffer_drain(w->body, evbuffer_get_length(w->body));
+    (void)evbuffer_drain(w->body, len);
     if (!valid) {
         set_failing(w, "the list is not valid", true);
         list_again(w, next_backoff(w));
         return;
     }
-    if (!w->more[0]) {
+    if (w->more[0]) {
+        widen(w, len);
+    } else {
         set_synced(w);
         w->to_watch = !w->again;
         w->again = false;
@@ -477,11 +491,22 @@ static void refused(struct k8s_watch *w, const struct k8s_answer *answer)
         rest(w, after_ms);
 }
 
+/* The page that is asked for is the same, so that the list goes on where it was. */
+static void page_too_long(struct k8s_watch *w, const struct k8s_answer *answer)
+{
+    set_failing(w, answer->error, true);
+    if (w->limit > 1)
+        w->limit /= 2;
+    rest(w, next_backoff(w));
+}
+
 static void on_listed(struct k8s_watch *w, const struct k8s_answer *answer)
 {
     k8s_client_note(w->client, K8S_COUNT_LIST, answer);
     if (answer->status == 200) {
         begin_page(w, answer);
+    } else if (answer->too_long) {
+        page_too_long(w, answer);
     } else if (answer->status == 0) {
         set_failing(w, answer->error, false);
         rest(w, 0);

@@ -420,6 +420,31 @@ static void item_60_61_63_streams(void)
     }
 }
 
+/* A page that is longer than may be is an answer: the gate stays open to everybody else, and smaller pages are asked
+ * for, until pages are small enough to be worth twice as much. */
+static void test_page_too_long(void)
+{
+    static const struct answer too_long = {BYTES, 0, NULL,
+                                           "HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n{"};
+    const struct answer answers[] = {too_long, {BODY, 200, NULL, LIST(ITEM("a", "5"), "10", "t")},
+                                     too_long, {BODY, 200, NULL, LIST(ITEM("b", "6"), "10", "")},
+                                     OPEN,     END};
+    const char *why;
+
+    begin(answers);
+    WAIT_FOR(base, server->requests == 1, 1000);
+    RUN_FOR(base, 400);
+    CHECK_INT(server->requests, 1);
+    CHECK(k8s_client_reachable(client, &why));
+    EXPECT("list list +a +b synced ", 8000);
+    CHECK_HAS(str_of(asked_text), STR("runs?limit=250\nGET /apis/x/v1/runs?limit=125\n"
+                                      "GET /apis/x/v1/runs?limit=250&continue=t\n"
+                                      "GET /apis/x/v1/runs?limit=125&continue=t\n"));
+    CHECK(strstr(reports.text, "unreachable") == NULL);
+    CHECK_HAS(str_of(reports.text), STR("cause=answer malformed or too long"));
+    finish();
+}
+
 #define BOOKMARK(version) \
     "{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"" version "\"}}}\n"
 
@@ -654,6 +679,7 @@ int main(void)
     signal(SIGPIPE, SIG_IGN);
     return harness_run((struct test[]){TEST(item_62_63_list_and_watch),
                                        TEST(item_60_61_63_streams),
+                                       TEST(test_page_too_long),
                                        TEST(test_short_streams),
                                        TEST(test_no_pause_asked_for),
                                        TEST(item_66_not_served),
