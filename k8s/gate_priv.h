@@ -13,8 +13,6 @@
 struct event_base;
 struct k8s_gate;
 
-#define K8S_HOLD_MOST_MS 60000 /* a longer Retry-After is not waited for in full */
-
 /* Owned by whoever waits; zero-initialised with on_turn and arg set. */
 struct k8s_waiter {
     TAILQ_ENTRY(k8s_waiter) entry;

@@ -7,8 +7,6 @@
  *     RESTING --timer--> WAITING --turn of the gate--> LISTING --page--> HANDING --last page--> WAITING
  *                                                  \-> WATCHING --end--> RESTING (to watch, or to list again)
  *
- * A page that is longer than K8S_MAX_ANSWER is asked for again with half as many objects.
- *
  * Invariants: resourceVersion moves only after the object that carries it was handed over; whatever breaks, watching
  * goes on from it, so nothing is lost or invented; on_synced is called only after every page of one list.
  */
@@ -25,16 +23,14 @@
 #include "k8s/clock_priv.h"
 #include "k8s/collections_priv.h"
 #include "k8s/frame_priv.h"
+#include "k8s/pages_priv.h"
 #include "k8s/scan_priv.h"
 
 #define SLICE_US         500
 #define FIRST_SILENCE_MS 180000 /* until a bookmark was seen */
-#define SHORT_WATCH_MS \
-    1000 /* a watch that ends sooner is a failure when it is empty, or the second in a row */
-#define MAX_VERSION    256
-#define MAX_CONTINUE   4096
-#define MAX_COLLECTION 896
-#define MAX_PATH       (3 * (MAX_VERSION + MAX_CONTINUE) + MAX_COLLECTION + 128)
+#define SHORT_WATCH_MS   1000 /* a watch that ends sooner has failed if it was empty, or the second in a row */
+#define MAX_COLLECTION   896
+#define MAX_PATH         (3 * (K8S_MAX_VERSION + K8S_MAX_CONTINUE) + MAX_COLLECTION + 128)
 
 enum step_state {
     STEP_RESTING,  /* until the timer */
@@ -68,11 +64,8 @@ struct k8s_watch {
     bool again;     /* somebody wants another list after this one */
     bool told;      /* that it is interrupted */
     struct k8s_backoff backoff;
-    char version[MAX_VERSION];
-    char more[MAX_CONTINUE]; /* continue token; "" for the first page */
-    unsigned limit;          /* objects per page */
-    struct evbuffer *body;
-    struct k8s_page page;
+    char version[K8S_MAX_VERSION];
+    struct k8s_pages pages;
     struct k8s_frame frame;
     size_t events; /* of this stream */
     enum note note;
@@ -85,11 +78,25 @@ struct k8s_watch {
     char path[MAX_PATH];
 };
 
-static void on_timer(evutil_socket_t fd, short what, void *arg);
-static void on_wake(evutil_socket_t fd, short what, void *arg);
-static void on_turn(void *arg);
 static void on_answer(void *arg, const struct k8s_answer *answer);
 static void step(struct k8s_watch *w, enum step_input input, const struct k8s_answer *answer);
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    step(arg, INPUT_TIMER, NULL);
+}
+
+static void on_wake(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    step(arg, INPUT_NOTE, NULL);
+}
+
+static void on_turn(void *arg)
+{
+    step(arg, INPUT_TURN, NULL);
+}
 
 struct k8s_watch *k8s_watch_new(struct k8s_client *c, const struct k8s_watch_options *options,
                                 const struct k8s_watch_callbacks *callbacks)
@@ -100,17 +107,15 @@ struct k8s_watch *k8s_watch_new(struct k8s_client *c, const struct k8s_watch_opt
     if (!w)
         return NULL;
     w->optional = options->optional;
-    w->limit = K8S_LIST_LIMIT;
     w->client = c;
     w->callbacks = *callbacks;
     w->waiter = (struct k8s_waiter){.on_turn = on_turn, .arg = w};
     k8s_frame_init(&w->frame, K8S_MAX_OBJECT);
-    w->body = evbuffer_new();
     w->connection = k8s_connection_new(connector);
     w->timer = evtimer_new(connector->base, on_timer, w);
     w->wake = event_new(connector->base, -1, 0, on_wake, w);
-    if (!k8s_collections_init(&w->collections, options, MAX_COLLECTION) || !w->body || !w->connection ||
-        !w->timer || !w->wake) {
+    bool ready = k8s_pages_init(&w->pages) && w->connection && w->timer && w->wake;
+    if (!k8s_collections_init(&w->collections, options, MAX_COLLECTION) || !ready) {
         k8s_watch_free(w);
         return NULL;
     }
@@ -131,8 +136,7 @@ void k8s_watch_free(struct k8s_watch *w)
         event_free(w->timer);
     if (w->wake)
         event_free(w->wake);
-    if (w->body)
-        evbuffer_free(w->body);
+    k8s_pages_free(&w->pages);
     k8s_client_unsee(w->client, &w->seen);
     k8s_frame_free(&w->frame);
     k8s_collections_free(&w->collections);
@@ -152,10 +156,16 @@ static void rest(struct k8s_watch *w, int64_t ms)
     k8s_timer_set(w->timer, ms);
 }
 
-static void list_again(struct k8s_watch *w, int64_t after_ms)
+/* What to do next: the first page. */
+static void begin_list(struct k8s_watch *w)
 {
     w->to_watch = false;
-    w->more[0] = '\0';
+    k8s_pages_restart(&w->pages);
+}
+
+static void list_again(struct k8s_watch *w, int64_t after_ms)
+{
+    begin_list(w);
     rest(w, after_ms);
 }
 
@@ -228,7 +238,7 @@ void k8s_watch_list_again(struct k8s_watch *w)
     if (w->step == STEP_WATCHING)
         take_note(w, NOTE_AGAIN, 0);
     if (w->step == STEP_RESTING || w->step == STEP_WAITING)
-        w->to_watch = (w->more[0] = '\0');
+        begin_list(w);
 }
 
 static void on_error_event(struct k8s_watch *w, const struct k8s_event *e)
@@ -246,7 +256,7 @@ static void on_error_event(struct k8s_watch *w, const struct k8s_event *e)
 static void on_line(struct k8s_watch *w, struct str line)
 {
     struct k8s_event e;
-    char next[MAX_VERSION] = "";
+    char next[K8S_MAX_VERSION] = "";
 
     if (!k8s_scan_event(line, &e) || (e.version.at && !k8s_scan_text(e.version, next, sizeof next))) {
         take_note(w, NOTE_GARBAGE, 0);
@@ -308,11 +318,9 @@ static void send_list(struct k8s_watch *w)
     struct text path;
 
     text_init(&path, w->path, sizeof w->path);
-    text_addf(&path, "%s?limit=%u", k8s_collections_now(&w->collections), w->limit);
-    if (w->more[0]) {
-        text_add(&path, STR("&continue="));
-        k8s_url_escape(&path, str_of(w->more));
-    } else {
+    text_add(&path, str_of(k8s_collections_now(&w->collections)));
+    k8s_pages_query(&w->pages, &path);
+    if (!w->pages.more[0]) {
         w->seen.lists++;
         w->callbacks.on_list(w->callbacks.arg);
     }
@@ -375,43 +383,19 @@ static void ask(struct k8s_watch *w)
 
 /* ---- answers ---- */
 
-static void begin_page(struct k8s_watch *w, const struct k8s_answer *answer)
+static void end_invalid(struct k8s_watch *w)
 {
-    (void)evbuffer_drain(w->body, evbuffer_get_length(w->body));
-    (void)evbuffer_add_buffer(w->body, answer->body);
-    size_t len = evbuffer_get_length(w->body);
-    const char *bytes = (const char *)evbuffer_pullup(w->body, -1);
-    k8s_page_init(&w->page, (struct str){bytes, bytes ? len : 0});
-    w->step = STEP_HANDING;
-    k8s_timer_set(w->timer, 0);
+    set_failing(w, "the list is not valid", true);
+    list_again(w, next_backoff(w));
 }
 
-/* Back to full pages, where one of len bytes shows that twice as many objects would fit. */
-static void widen(struct k8s_watch *w, size_t len)
+static void end_page(struct k8s_watch *w)
 {
-    if (len < K8S_MAX_ANSWER / 4 && w->limit < K8S_LIST_LIMIT)
-        w->limit = w->limit < K8S_LIST_LIMIT / 2 ? 2 * w->limit : K8S_LIST_LIMIT;
-}
-
-static void end_page(struct k8s_watch *w, bool valid)
-{
-    size_t len = evbuffer_get_length(w->body);
-    struct k8s_member m[] = {{.name = STR("resourceVersion")}, {.name = STR("continue")}};
-
-    valid = valid && w->page.metadata.at && k8s_scan_object(w->page.metadata, m, 2) &&
-            k8s_scan_text(m[0].value, w->version, sizeof w->version);
-    w->more[0] = '\0';
-    if (valid && m[1].value.at)
-        valid = k8s_scan_text(m[1].value, w->more, sizeof w->more);
-    (void)evbuffer_drain(w->body, len);
-    if (!valid) {
-        set_failing(w, "the list is not valid", true);
-        list_again(w, next_backoff(w));
+    if (!k8s_pages_end(&w->pages, w->version)) {
+        end_invalid(w);
         return;
     }
-    if (w->more[0]) {
-        widen(w, len);
-    } else {
+    if (!w->pages.more[0]) {
         set_synced(w);
         w->to_watch = !w->again;
         w->again = false;
@@ -426,10 +410,10 @@ static void hand_over(struct k8s_watch *w)
     struct str item;
 
     do {
-        switch (k8s_page_next(&w->page, &item)) {
+        switch (k8s_pages_next(&w->pages, &item)) {
         case K8S_PAGE_ITEM: w->callbacks.on_object(w->callbacks.arg, K8S_UPSERT, item); break;
-        case K8S_PAGE_END: end_page(w, true); return;
-        case K8S_PAGE_BAD: end_page(w, false); return;
+        case K8S_PAGE_END: end_page(w); return;
+        case K8S_PAGE_BAD: end_invalid(w); return;
         }
     } while (k8s_now_us() < until_us);
     k8s_timer_set(w->timer, 0);
@@ -466,7 +450,6 @@ static void refused(struct k8s_watch *w, const struct k8s_answer *answer)
     char message[K8S_MESSAGE_TEXT];
     size_t len = evbuffer_get_length(answer->body);
     const char *bytes = len ? (const char *)evbuffer_pullup(answer->body, -1) : NULL;
-    int64_t after_ms;
 
     k8s_status_message(answer->status, (struct str){bytes, bytes ? len : 0}, message);
     if ((answer->status == 404 || answer->status == 403) && !may_be_starting(w)) {
@@ -478,12 +461,8 @@ static void refused(struct k8s_watch *w, const struct k8s_answer *answer)
         return;
     }
     set_failing(w, message, answer->status != 401);
-    if (answer->retry_after_ms > 0) /* 0 sets no pace */
-        after_ms = answer->retry_after_ms < K8S_HOLD_MOST_MS ? answer->retry_after_ms : K8S_HOLD_MOST_MS;
-    else if (answer->status >= 502 && answer->status <= 504) /* at 503 the gate sets the pace */
-        after_ms = answer->status == 503 ? 0 : k8s_backoff_retry(k8s_random());
-    else
-        after_ms = next_backoff(w);
+    int64_t after_ms =
+        k8s_backoff_refused(&w->backoff, answer->status, answer->retry_after_ms, k8s_now_ms(), k8s_random());
     if (w->to_watch && answer->status >= 400 && answer->status < 500 && answer->status != 401 &&
         answer->status != 429)
         list_again(w, after_ms);
@@ -495,8 +474,7 @@ static void refused(struct k8s_watch *w, const struct k8s_answer *answer)
 static void page_too_long(struct k8s_watch *w, const struct k8s_answer *answer)
 {
     set_failing(w, answer->error, true);
-    if (w->limit > 1)
-        w->limit /= 2;
+    k8s_pages_halve(&w->pages);
     rest(w, next_backoff(w));
 }
 
@@ -504,13 +482,15 @@ static void on_listed(struct k8s_watch *w, const struct k8s_answer *answer)
 {
     k8s_client_note(w->client, K8S_COUNT_LIST, answer);
     if (answer->status == 200) {
-        begin_page(w, answer);
+        k8s_pages_begin(&w->pages, answer->body);
+        w->step = STEP_HANDING;
+        k8s_timer_set(w->timer, 0);
     } else if (answer->too_long) {
         page_too_long(w, answer);
     } else if (answer->status == 0) {
         set_failing(w, answer->error, false);
         rest(w, 0);
-    } else if (answer->status == 410 && w->more[0]) {
+    } else if (answer->status == 410 && w->pages.more[0]) {
         gone(w);
     } else {
         refused(w, answer);
@@ -611,23 +591,6 @@ static void step(struct k8s_watch *w, enum step_input input, const struct k8s_an
             on_watched(w, answer);
         break;
     }
-}
-
-static void on_timer(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd, (void)what;
-    step(arg, INPUT_TIMER, NULL);
-}
-
-static void on_wake(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd, (void)what;
-    step(arg, INPUT_NOTE, NULL);
-}
-
-static void on_turn(void *arg)
-{
-    step(arg, INPUT_TURN, NULL);
 }
 
 static void on_answer(void *arg, const struct k8s_answer *answer)
