@@ -147,13 +147,26 @@ static void note_suspended(struct flux_watch *f, unsigned scope, const struct fl
         f->io.suspended(f->io.arg, facts->kind, facts->namespace, facts->name);
 }
 
+/* Tells, too: whoever asks then finds it gone. */
+static void forget_and_tell(struct flux_watch *f, size_t i)
+{
+    char *object = f->suspended[i].object;
+    struct str name = str_of(object);
+    struct str kind = str_split(&name, '/');
+    struct str namespace = str_split(&name, '/');
+
+    f->suspended[i] = f->suspended[--f->n_suspended];
+    f->io.suspended(f->io.arg, kind, namespace, name);
+    free(object);
+}
+
 /* Those of the scope that no listing but an older one has shown; all of them with `all`. */
 static void forget_of(struct flux_watch *f, unsigned scope, bool all)
 {
     for (size_t i = f->n_suspended; i-- > 0;)
         if (f->suspended[i].scope == scope &&
             (all || f->suspended[i].listing != f->listings[scope % SCOPES_MOST]))
-            forget(f, i);
+            forget_and_tell(f, i);
 }
 
 void flux_watch_on_list(struct flux_watch *f, unsigned scope)

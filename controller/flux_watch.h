@@ -39,7 +39,7 @@ struct flux_watch_io {
     void (*list_again)(void *arg); /* all of the watches list again, soon */
     /* Call flux_watch_tick at this monotonic time or soon after; a later call replaces it. */
     void (*wake_at)(void *arg, int64_t mono_ms);
-    /* The object was suspended or resumed: an explanation that names it has changed. */
+    /* The object was suspended or resumed, or is gone: an explanation that names it has changed. */
     void (*suspended)(void *arg, struct str kind, struct str namespace, struct str name);
 };
 

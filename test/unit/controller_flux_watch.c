@@ -33,6 +33,11 @@ static void on_report(void *arg, const struct report *report)
 static void on_suspended(void *arg, struct str kind, struct str namespace, struct str name)
 {
     (void)arg;
+    /* Whoever is told asks: the answer must be the new one. */
+    if (flux_watch_is_suspended(flux, kind, namespace, name))
+        CHECK(told_suspended % 2 == 0);
+    else
+        CHECK(told_suspended % 2 == 1);
     told_suspended += str_eq(kind, STR("Kustomization")) && str_eq(namespace, STR("flux-system")) &&
                       str_eq(name, STR("apps"));
 }
@@ -281,12 +286,17 @@ static void test_suspended(void)
     flux_watch_on_list(flux, 1); /* another watch's list says nothing of it */
     flux_watch_on_synced(flux, 1);
     CHECK(flux_watch_is_suspended(flux, kind, namespace, name));
+    CHECK_INT(told_suspended, 5);
     flux_watch_on_list(flux, 0);
+    CHECK_INT(told_suspended, 5);
     flux_watch_on_synced(flux, 0);
     CHECK(!flux_watch_is_suspended(flux, kind, namespace, name));
+    CHECK_INT(told_suspended, 6);
     show_status(&line, true, false);
+    CHECK_INT(told_suspended, 7);
     flux_watch_on_absent(flux, 0);
     CHECK(!flux_watch_is_suspended(flux, kind, namespace, name));
+    CHECK_INT(told_suspended, 8);
     end();
 }
 
