@@ -55,8 +55,8 @@ struct k8s_watch {
     struct k8s_collections collections;
     bool optional;
     enum step_state step;
+    unsigned turn;  /* of the gate, which the request uses */
     bool to_watch;  /* what to do next: watch, or list */
-    bool asking;    /* a request is under way */
     bool relisted;  /* a 410 was answered by a list since the last stream that was not brief */
     bool bookmarks; /* the server sends them */
     bool brief;     /* the last stream ended within SHORT_WATCH_MS */
@@ -130,8 +130,7 @@ void k8s_watch_free(struct k8s_watch *w)
         return;
     k8s_gate_leave(k8s_client_gate(w->client), &w->waiter);
     k8s_connection_free(w->connection);
-    if (w->asking && !w->seen.opened_ms)
-        k8s_gate_unused(k8s_client_gate(w->client));
+    k8s_gate_unused(k8s_client_gate(w->client), w->turn);
     if (w->timer)
         event_free(w->timer);
     if (w->wake)
@@ -306,7 +305,8 @@ static void on_head(void *arg, int status)
         return;
     w->seen.opened_ms = k8s_now_ms();
     w->seen.streams++;
-    k8s_client_note(w->client, K8S_COUNT_WATCH, &(struct k8s_answer){.status = status, .retry_after_ms = -1});
+    k8s_client_note(w->client, K8S_COUNT_WATCH, w->turn,
+                    &(struct k8s_answer){.status = status, .retry_after_ms = -1});
     k8s_connection_set_silence(w->connection, w->bookmarks ? K8S_SILENCE_SECONDS * 1000 : FIRST_SILENCE_MS);
     set_synced(w);
 }
@@ -325,11 +325,10 @@ static void send_list(struct k8s_watch *w)
         w->callbacks.on_list(w->callbacks.arg);
     }
     w->step = STEP_LISTING;
-    w->asking = true;
     k8s_connection_send(w->connection, &(struct k8s_exchange){
                                            .method = EVHTTP_REQ_GET,
                                            .path = w->path,
-                                           .connect_ms = k8s_client_count(w->client),
+                                           .connect_ms = k8s_client_begin(w->client, &w->turn),
                                            .deadline_ms = K8S_REQUEST_SECONDS * 1000,
                                            .most = K8S_MAX_ANSWER,
                                            .on_answer = on_answer,
@@ -351,8 +350,7 @@ static void send_watch(struct k8s_watch *w)
     w->events = 0;
     w->note = NOTE_NONE;
     w->step = STEP_WATCHING;
-    w->asking = true;
-    int64_t connect_ms = k8s_client_count(w->client);
+    int64_t connect_ms = k8s_client_begin(w->client, &w->turn);
     if (w->broken && connect_ms > K8S_PROBE_CONNECT_MS)
         connect_ms = K8S_PROBE_CONNECT_MS;
     w->broken = false;
@@ -480,7 +478,7 @@ static void page_too_long(struct k8s_watch *w, const struct k8s_answer *answer)
 
 static void on_listed(struct k8s_watch *w, const struct k8s_answer *answer)
 {
-    k8s_client_note(w->client, K8S_COUNT_LIST, answer);
+    k8s_client_note(w->client, K8S_COUNT_LIST, w->turn, answer);
     if (answer->status == 200) {
         k8s_pages_begin(&w->pages, answer->body);
         w->step = STEP_HANDING;
@@ -525,7 +523,7 @@ static void on_watched(struct k8s_watch *w, const struct k8s_answer *answer)
         on_stream_end(w, answer);
         return;
     }
-    k8s_client_note(w->client, K8S_COUNT_WATCH, answer);
+    k8s_client_note(w->client, K8S_COUNT_WATCH, w->turn, answer);
     if (answer->status == 0) {
         set_failing(w, answer->error, false);
         rest(w, 0);
@@ -544,9 +542,7 @@ static void on_noted(struct k8s_watch *w)
     k8s_connection_close(w->connection);
     if (w->seen.opened_ms)
         (void)ended_too_soon(w); /* what was said sets the pace */
-    else if (w->asking)
-        k8s_gate_unused(k8s_client_gate(w->client));
-    w->asking = false;
+    k8s_gate_unused(k8s_client_gate(w->client), w->turn);
     (void)snprintf(why, sizeof why, "%s", w->note == NOTE_GARBAGE ? "the stream is not valid" : w->why);
     if (w->note == NOTE_AGAIN || (w->note == NOTE_ERROR && w->error_code == 410)) {
         gone(w);
@@ -563,8 +559,6 @@ static void on_noted(struct k8s_watch *w)
 
 static void step(struct k8s_watch *w, enum step_input input, const struct k8s_answer *answer)
 {
-    if (input == INPUT_ANSWER)
-        w->asking = false;
     switch (w->step) {
     case STEP_RESTING:
         if (input == INPUT_TIMER)

@@ -278,7 +278,6 @@ static void test_closed_by_server(void)
 static void item_65_unreachable(void)
 {
     const char *why;
-    struct k8s_stats stats;
 
     begin(NULL, answer_ok);
     server_stop(server);
@@ -292,10 +291,9 @@ static void item_65_unreachable(void)
     CHECK(!k8s_client_reachable(client, &why));
     CHECK_TEXT(why, "Connection refused");
     RUN_FOR(base, 2500);
-    k8s_client_get_stats(client, &stats);
     /* The first volley of 16, then at most two a second. */
-    CHECK(stats.requests <= 16 + 2 * (uint64_t)(clock_ms() - start) / 1000 + 1);
-    CHECK(stats.requests >= 18);
+    CHECK(got.n <= 16 + 2 * (clock_ms() - start) / 1000 + 1);
+    CHECK(got.n >= 18);
     CHECK_INT(count_of(reports.text, "API server unreachable"), 1);
     CHECK_HAS(str_of(reports.text), STR("cause=Connection refused"));
     CHECK_INT(reports.n, 1);
@@ -417,7 +415,7 @@ static void test_full_while_unreachable(void)
         for (int n = 0; n < rows[i].n_patient; n++)
             ask_patiently(2);
         WAIT_FOR(base, server->requests == rows[i].under_way, 5000);
-        k8s_gate_unanswered(k8s_client_gate(client), "said by a watch");
+        k8s_gate_unanswered(k8s_client_gate(client), 0, "said by a watch");
         ask_patiently(3);
         CHECK(turns_in(base, 1500) < 10);
         CHECK_INT(server->requests, rows[i].under_way);
@@ -426,6 +424,32 @@ static void test_full_while_unreachable(void)
         WAIT_FOR(base, got.n >= 3, 5000);
         finish();
     }
+}
+
+/* One at a time tries while the server is down, whatever becomes of what was sent before. */
+static void test_one_probe(void)
+{
+    begin(NULL, never);
+    make_client("127.0.0.1", NULL);
+    ask(1);
+    ask(2);
+    WAIT_FOR(base, server->requests == 2, 5000);
+    peer_close(&server->peers[0]);
+    WAIT_FOR(base, got.n == 1, 5000);
+    ask(3);
+    ask(4);
+    WAIT_FOR(base, server->requests == 3, 2000);
+    peer_close(&server->peers[1]);
+    WAIT_FOR(base, got.n == 2, 5000);
+    RUN_FOR(base, 1200);
+    CHECK_INT(server->requests, 3);
+    peer_close(&server->peers[2]);
+    WAIT_FOR(base, got.n == 3, 5000);
+    WAIT_FOR(base, server->requests == 4, 2000);
+    peer_answer(&server->peers[3], 200, "", "{}");
+    WAIT_FOR(base, got.n == 4, 5000);
+    CHECK_INT(got.status, 200);
+    finish();
 }
 
 static const char *raw;
@@ -577,6 +601,7 @@ int main(void)
                                              TEST(test_pool),
                                              TEST(test_patient_leave_room),
                                              TEST(test_full_while_unreachable),
+                                             TEST(test_one_probe),
                                              TEST(test_broken_answers),
                                              TEST(test_free_with_requests),
                                              TEST(test_silent_server),

@@ -2,6 +2,7 @@
  * the watch gives out is compared as one text. */
 #include "k8s/watch.h"
 
+#include "k8s/metrics_priv.h"
 #include "k8s_server.h"
 
 static struct event_base *base;
@@ -649,9 +650,9 @@ static void item_65_outage(void)
     WAIT_FOR(base, (state_why(&state), state == K8S_WATCH_FAILING), 2000);
     CHECK_TEXT(state_why(&state), "Connection refused");
     RUN_FOR(base, 1500);
-    struct k8s_stats stats;
-    k8s_client_get_stats(client, &stats);
-    CHECK(stats.requests >= 4 && stats.requests <= 2 + 1 + 4);
+    const struct metric_source source = k8s_client_metrics(client);
+    const struct k8s_numbers *numbers = source.collect(source.arg);
+    CHECK(numbers->requests[K8S_COUNT_WATCH][0] >= 2 && numbers->requests[K8S_COUNT_WATCH][0] <= 1 + 4);
     server_listen(server, "127.0.0.1");
     EXPECT("list +a synced +b +c ", 1000);
     CHECK(str_ends(server_asked(server), STR("&resourceVersion=11")));
