@@ -111,7 +111,7 @@ enum run_phase run_phase(const struct run *r)
     return spare ? PHASE_NEW_SPARE : PHASE_NEW;
 }
 
-static int64_t add_saturated(int64_t a, int64_t b)
+int64_t add_saturated(int64_t a, int64_t b)
 {
     int64_t sum;
 

@@ -83,6 +83,9 @@ enum finding find(const struct run *r, const struct verdict *v, struct moment no
 /* v is borrowed for the call. */
 struct action decide(const struct run *r, const struct verdict *v, struct moment now);
 
+/* The nearest there is when the sum is beyond 64 bits. */
+int64_t add_saturated(int64_t a, int64_t b);
+
 /* Sets the deadline on the monotonic clock from the start and timeout on the wall clock. Done when the Run is
  * first seen and when either changes; a step of the wall clock in between moves nothing. */
 void run_anchor(struct run *r, struct moment now);
