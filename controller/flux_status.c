@@ -371,17 +371,10 @@ const struct flux_event *flux_status_event(const struct flux_status *s, struct s
 
 void flux_status_facts(const struct flux_status *s, struct flux_facts *ret)
 {
-    struct condition ready = find_condition(s, "Ready");
-
     *ret = (struct flux_facts){
         .kind = str_of(kinds[s->kind].kind),
         .namespace = string_at(s->metadata, "namespace"),
         .name = string_at(s->metadata, "name"),
-        .uid = string_at(s->metadata, "uid"),
-        .ready = ready.status,
-        .ready_reason = ready.reason,
-        .ready_message = ready.message,
-        .attempted_revision = string_at(s->status, "lastAttemptedRevision"),
         .deleting = s->deleting,
     };
 }
