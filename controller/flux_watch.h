@@ -63,13 +63,6 @@ void flux_watch_tick(struct flux_watch *f, struct moment now);
 bool flux_watch_is_suspended(const struct flux_watch *f, struct str kind, struct str namespace,
                              struct str name);
 
-struct flux_watch_stats {
-    uint64_t objects;   /* given by the watches, each time */
-    uint64_t statuses;  /* of these, decided something */
-    uint64_t malformed; /* skipped */
-    uint64_t lost;      /* appends refused or failed */
-};
-void flux_watch_get_stats(const struct flux_watch *f, struct flux_watch_stats *ret);
 struct metric_source flux_watch_metrics(struct flux_watch *f);
 
 #endif
