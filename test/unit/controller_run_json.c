@@ -2,6 +2,7 @@
 #include <jansson.h>
 
 #include "controller/run_body_priv.h"
+#include "controller_texts.h"
 #include "harness.h"
 #include "store/question.h"
 #include "store/units.h"
