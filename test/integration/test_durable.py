@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -60,6 +61,32 @@ def test_sigterm_answers_what_was_accepted(make_server, tmp_path, monkeypatch):
     assert server.terminate() == 0
     server.restart()
     assert server.get("/events/1").json()["reason"] == "bye"
+
+
+def test_sigterm_does_not_wait_for_a_stuck_disk(make_server, tmp_path, monkeypatch):
+    """Its events were acknowledged to nobody: the process says so, ends in time, and a restart has all the others."""
+    monkeypatch.setattr(fes, "SERVER_BINARY", PLAIN_BINARY)
+    hold = tmp_path / "hold"  # in the data directory: the sandbox lets no other place be written
+    server = make_server(data_dir=tmp_path, env={"LD_PRELOAD": HOLD_LIBRARY, "FES_HOLD": str(hold)})
+    assert server.post({"reason": "kept"}).json() == {"id": "1"}
+    hold.touch()
+    with server.socket() as client:
+        client.sendall(b"POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 16\r\n\r\n" b'{"reason":"bye"}')
+        wait_until(lambda: os.path.exists(f"{hold}.held"), what="the commit is held in fdatasync")
+        began = time.monotonic()
+        assert server.terminate() == 1, server.tail()
+        assert 4 < time.monotonic() - began < 5, "as long as there is hope, and no longer"
+        try:
+            assert client.recv(4096) == b"", "acknowledged without a commit"
+        except ConnectionResetError:
+            pass
+    last = server.logs()[-1]
+    assert last["level"] == "error" and "the disk does not answer" in last["msg"], last
+    assert last["dataDir"] == str(tmp_path) and last["unanswered"] == 1, last
+    hold.unlink()
+    server.restart()
+    assert server.get("/events/1").json()["reason"] == "kept"
+    assert server.post({"reason": "again"}).status == 200
 
 
 def test_every_golden_event_is_given_back(make_server):
@@ -141,6 +168,41 @@ def test_second_process_is_refused(make_server):
     assert server.post({"reason": "x"}).status == 200
 
 
+def check(data_dir):
+    return subprocess.run([fes.SERVER_BINARY, "--check", "--no-kube", "--data-dir", str(data_dir), "--allow-network-fs"],
+                          capture_output=True, text=True, timeout=fes.DEADLINE)
+
+
+def test_check_beside_the_server_that_is_to_be_replaced(make_server):
+    server = make_server()
+    assert server.post({"reason": "x"}).status == 200
+    files = {name: os.stat(os.path.join(server.data_dir, name)).st_mtime_ns for name in os.listdir(server.data_dir)}
+    done = check(server.data_dir)
+    assert (done.returncode, done.stdout) == (0, "ok\n"), done
+    told = json.loads(done.stderr)
+    assert "in use" in told["msg"] and f"process {server.process.child.pid} " in told["by"], told
+    assert files == {name: os.stat(os.path.join(server.data_dir, name)).st_mtime_ns
+                     for name in os.listdir(server.data_dir)}, "it wrote"
+    assert server.post({"reason": "y"}).status == 200
+    server.kill9()
+    done = check(server.data_dir)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", ""), done
+
+
+def test_check_makes_nothing(tmp_path):
+    done = check(tmp_path / "data")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", ""), done
+    assert os.listdir(tmp_path) == []
+    (tmp_path / "empty").mkdir()
+    done = check(tmp_path / "empty")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", ""), done
+    assert os.listdir(tmp_path / "empty") == []
+    for bad in (tmp_path / "a" / "b", "/proc/no-such-place/data"):
+        done = check(bad)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1 and str(bad) in done.stderr, done
+    assert os.listdir(tmp_path) == ["empty"]
+
+
 @pytest.mark.parametrize("make_dir", ["file", "newer"])
 def test_a_data_directory_that_cannot_be_used(make_server, tmp_path, make_dir):
     data = tmp_path / "data"
@@ -153,3 +215,6 @@ def test_a_data_directory_that_cannot_be_used(make_server, tmp_path, make_dir):
                            "--allow-network-fs"],
                           capture_output=True, text=True, timeout=fes.DEADLINE)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and str(data) in done.stderr, done
+    checked = check(data)
+    assert (checked.returncode, checked.stdout) == (2, ""), checked
+    assert checked.stderr.count("\n") == 1 and str(data) in checked.stderr, checked
