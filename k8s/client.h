@@ -75,12 +75,6 @@ bool k8s_client_reachable(const struct k8s_client *c, const char **ret_why);
 /* Requests handed in and not yet answered, watches not counted. */
 size_t k8s_client_pending(const struct k8s_client *c);
 
-struct k8s_stats {
-    uint64_t requests;
-    uint64_t failures; /* no answer */
-    uint64_t connects;
-};
-void k8s_client_get_stats(const struct k8s_client *c, struct k8s_stats *ret);
 struct metric_source k8s_client_metrics(struct k8s_client *c);
 
 #endif
