@@ -109,6 +109,13 @@ check 'on its last day it still may' with fine OPENSSL=3.0.22 TODAY=2026-09-07
 check 'and not on the day after' with 'gets no fixes' OPENSSL=3.0.22 TODAY=2026-09-08
 check 'OpenSSL 3.0 of Debian 12 may' with fine OPENSSL=3.0.17 OPENSSL_PACKAGE=3.0.17-1~deb12u2
 
+# BuildKit sets these for each --platform, unless the Dockerfile has a default: that one wins, and the image for arm64 has
+# a binary for amd64 in it.
+platforms_are_buildkits() {
+  ! grep -nE '^ARG +(.* )?(TARGET|BUILD)(PLATFORM|OS|ARCH|VARIANT)=' Dockerfile && grep -qx 'ARG TARGETARCH' Dockerfile
+}
+check 'the Dockerfile leaves the platform to the builder' platforms_are_buildkits
+
 # What makes the chart a release's, without helm, which test/e2e has.
 chart() {
   mkdir -p "$work/chart"
