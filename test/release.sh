@@ -137,6 +137,31 @@ EOS
 }
 check "a release's chart has its version and its image" chart
 
+kustomize_base() {
+  local archive=flux-event-store-kustomize-1.2.3-rc.1.tar.gz
+  mkdir -p "$work/again" "$work/base"
+  sleep 1 # a time in the archive would be another one
+  HELM="$work/bin/helm" .ci/chart.sh 1.2.3-rc.1 registry.example.com/flux-event-store "$work/again" &&
+    cmp "$work/chart/$archive" "$work/again/$archive" && tar -xzf "$work/chart/$archive" -C "$work/base" &&
+    (cd "$work/base" && find . -type f | sort) >"$work/files" && diff "$work/files" - <<'EOS' &&
+./kustomize/kustomization.yaml
+./kustomize/namespace.yaml
+./kustomize/objects.yaml
+EOS
+    grep -qx rendered "$work/base/kustomize/objects.yaml"
+}
+check 'and a base for Kustomize, the same bytes each time' kustomize_base
+
+# A file on the release's page that nobody attested could be replaced unseen.
+attested() {
+  local file
+  for file in install.yaml 'flux-event-store-*.tgz' 'flux-event-store-kustomize-*.tar.gz'; do
+    # Once among the subjects of the attestation, once among the files that are handed on.
+    [ "$(grep -cxF "            build/release/$file" .github/workflows/release.yml)" = 2 ] || { echo "$file" && return 1; }
+  done
+}
+check 'all that the chart job releases is attested' attested
+
 installed() {
   make --no-print-directory install DESTDIR="$work/root" PREFIX=/usr >"$work/install.log" 2>&1 || { tail "$work/install.log" && return 1; }
   "$work/root/usr/bin/flux-event-store" --version && cmp docs/flux-event-store.8 "$work/root/usr/share/man/man8/flux-event-store.8"
