@@ -22,6 +22,7 @@ import urllib.error
 import urllib.request
 
 import pytest
+import seccomp
 
 import fes
 from fes import ROOT, wait_until
@@ -125,7 +126,6 @@ def allowed_calls(lines):
 
 def filters(unit):
     """Two, of which the stricter answer counts: the list of calls, and what arguments are refused."""
-    seccomp = pytest.importorskip("seccomp") if "CI" not in os.environ else __import__("seccomp")
     arg, native = seccomp.Arg, seccomp.Arch()
     assert unit["SystemCallErrorNumber"] == ["EPERM"]
     calls = seccomp.SyscallFilter(seccomp.ERRNO(errno.EPERM))
