@@ -123,7 +123,7 @@ func TestReadmeOutsideTheCluster(t *testing.T) {
 	// docs/operations.md, about a Run that waits.
 	asks := shown(t, blocksBelow(t, "docs/operations.md", "### My Run waits for ever"), "kubectl get customrun NAME")
 	said := term.run(t, here(strings.ReplaceAll(asks, "NAME", "wait-for-commit")))
-	for _, want := range []string{"Waiting for", headCommit[:7], "wait-for-commit"} {
+	for _, want := range []string{"no event of revision " + headCommit + " was received", `"name":"wait-for-commit"`} {
 		if !strings.Contains(said, want) {
 			t.Errorf("no %q in what the commands of docs/operations.md print:\n%s", want, said)
 		}
