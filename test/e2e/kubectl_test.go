@@ -216,6 +216,14 @@ func TestHelmNotesCommands(t *testing.T) {
 		"default": "flux: {enabled: false}", "read token": "{flux: {enabled: false}, auth: {readToken: true}}",
 	} {
 		t.Run(name, func(t *testing.T) {
+			known := map[string]string{
+				"rollout status deployment/": "", "port-forward service/": "", "POST=$(kubectl ": "",
+				"/readyz": `"ready":true`, "/events?order=desc&limit=1": headCommit,
+				"/wait?revision=": "revision " + headCommit + " was reconciled", `{"revision":"hello"}`: `{"id":"2"}`,
+			}
+			if name == "read token" {
+				known["READ=$(kubectl "] = ""
+			}
 			i := installProduct(t, values)
 			i.start()
 			i.awaitReady()
@@ -228,11 +236,7 @@ func TestHelmNotesCommands(t *testing.T) {
 				"--take-ownership", "-f", valuesFile(t, values))
 			_, notes, _ := strings.Cut(out, "\nNOTES:\n")
 			term := newTerminal(t, i.chart.namespace)
-			answers := term.run(t, notesCommands(t, notes, i.base, map[string]string{
-				"rollout status deployment/": "", "port-forward service/": "", "READ=$(kubectl ": "", "POST=$(kubectl ": "",
-				"/readyz": `"ready":true`, "/events?order=desc&limit=1": headCommit,
-				"/wait?revision=": "revision " + headCommit + " was reconciled", `{"revision":"hello"}`: `{"id":"2"}`,
-			}))
+			answers := term.run(t, notesCommands(t, notes, i.base, known))
 			for _, answer := range strings.Split(strings.TrimSuffix(answers, "@@\n"), "@@\n") {
 				want, said, _ := strings.Cut(answer, "\n")
 				if !strings.Contains(said, want) {
@@ -247,10 +251,10 @@ func TestHelmNotesCommands(t *testing.T) {
 }
 
 // notesCommands gives the indented lines of the notes, each with the line that its answer is to have before it and a mark
-// behind it. Every line has to be one that the test knows.
+// behind it. Every line has to be one that the test knows, and all that it knows have to be there.
 func notesCommands(t *testing.T, notes, base string, known map[string]string) string {
 	t.Helper()
-	script := ""
+	script, found := "", map[string]bool{}
 	for _, line := range strings.Split(notes, "\n") {
 		command, indented := strings.CutPrefix(line, "  ")
 		if !indented {
@@ -259,7 +263,7 @@ func notesCommands(t *testing.T, notes, base string, known map[string]string) st
 		answer, isKnown := "", false
 		for words, want := range known {
 			if strings.Contains(command, words) {
-				answer, isKnown = want, true
+				answer, isKnown, found[words] = want, true, true
 			}
 		}
 		switch {
@@ -271,6 +275,9 @@ func notesCommands(t *testing.T, notes, base string, known map[string]string) st
 			command = fmt.Sprintf("echo '%s'\n%s\necho; echo @@", answer, instead(t, command, "http://127.0.0.1:8080", base))
 		}
 		script += command + "\n"
+	}
+	if len(found) != len(known) {
+		t.Errorf("the notes have only the commands %v", found)
 	}
 	return script
 }
