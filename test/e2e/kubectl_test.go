@@ -243,6 +243,14 @@ func TestHelmNotesCommands(t *testing.T) {
 					t.Errorf("no %q in the answer %q", want, said)
 				}
 			}
+			if name == "read token" { // docs/operations.md has the same for both tokens
+				commands := strings.NewReplacer("-n flux-event-store ", "-n "+i.chart.namespace+" ",
+					"get secret flux-event-store ", "get secret "+i.chart.account+" ", "http://127.0.0.1:8080", i.base).
+					Replace(shown(t, blocksBelow(t, "docs/operations.md", "## Tokens"), "read-token"))
+				if said := term.run(t, commands); !strings.HasPrefix(said, `{"id":"2"}`) || !strings.Contains(said, `"verdict":"reconciled"`) {
+					t.Errorf("%s\nprints %s", commands, said)
+				}
+			}
 			if n := strings.Count(answers, "@@\n"); n != 4 {
 				t.Errorf("%d answers, want 4:\n%s", n, answers)
 			}
