@@ -375,11 +375,25 @@ static int loop(struct program *p)
 
 /* ---- setting up and taking down ---- */
 
+/* evhttp stops and starts reading and writing with each request. Between two waits such changes are gathered, which
+ * saves one system call in four of a POST. That needs descriptors that are nowhere duplicated: none of ours is. */
+static struct event_base *new_base(void)
+{
+    struct event_config *config = event_config_new();
+    struct event_base *base = NULL;
+
+    if (config && event_config_set_flag(config, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST) == 0)
+        base = event_base_new_with_config(config);
+    if (config)
+        event_config_free(config);
+    return base;
+}
+
 static bool events_init(struct program *p)
 {
     static const int stop_signals[] = {SIGTERM, SIGINT};
 
-    p->base = event_base_new();
+    p->base = new_base();
     if (!p->base)
         return false;
     for (size_t i = 0; i < 2; i++)

@@ -4,8 +4,9 @@
  * the same, and a pod's files are swapped by a symbolic link. They are a few bytes, read at most once a
  * second and only while requests come, so an idle process stays idle.
  *
- * Of a token only the SHA-256 digest is kept, which makes the comparison one of equal lengths. Keys are kept
- * as they are and wiped when they are replaced or freed, and so is every buffer they pass through.
+ * Of a token only the SHA-256 digest is kept, which makes the comparison one of equal lengths. A key is kept in
+ * OpenSSL's contexts, ready to hash: to fetch the algorithm and to set the key for each event cost more than to hash
+ * it. They are wiped when the key is replaced or freed, and so is every buffer it passes through.
  *
  * Invariant: whatever fails (a hash, a file, memory) refuses or leaves the old secret; nothing that is
  * configured is ever left open.
@@ -15,9 +16,9 @@
 #include "http/file_priv.h"
 
 #include <errno.h>
+#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,12 +43,12 @@ const struct flag auth_flags[] = {
     {0},
 };
 
-/* One file. A key has bytes, a token has a digest. */
+/* One file. The digest is that of a token, or of a key's file, which tells a change. */
 struct secret {
     enum use use;
-    const char *file; /* borrowed from the configuration */
-    char *key;
-    size_t key_len;
+    const char *file;     /* borrowed from the configuration */
+    EVP_MAC_CTX *raw;     /* HMAC with the file's bytes as the key; NULL for a token */
+    EVP_MAC_CTX *trimmed; /* the same without white space around them; NULL where there is none */
     unsigned char digest[DIGEST_SIZE];
     bool failing;
     int64_t reported_ms; /* when failing was last reported */
@@ -65,9 +66,43 @@ struct auth {
 
 static void wipe_key(struct secret *s)
 {
-    OPENSSL_clear_free(s->key, s->key_len);
-    s->key = NULL;
-    s->key_len = 0;
+    EVP_MAC_CTX_free(s->raw);
+    EVP_MAC_CTX_free(s->trimmed);
+    s->raw = NULL;
+    s->trimmed = NULL;
+}
+
+static EVP_MAC_CTX *hmac_new(struct str key)
+{
+    char sha256[] = "SHA256";
+    const OSSL_PARAM params[] = {OSSL_PARAM_utf8_string(OSSL_MAC_PARAM_DIGEST, sha256, sizeof sha256 - 1),
+                                 OSSL_PARAM_END};
+    EVP_MAC *hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+    EVP_MAC_CTX *ctx = hmac ? EVP_MAC_CTX_new(hmac) : NULL;
+
+    EVP_MAC_free(hmac); /* the context has a reference of its own */
+    if (ctx && EVP_MAC_init(ctx, (const unsigned char *)key.at, key.len, params) == 1)
+        return ctx;
+    EVP_MAC_CTX_free(ctx);
+    return NULL;
+}
+
+/* False, and the old key stays, when OpenSSL cannot take the new one. */
+static bool set_key(struct secret *s, struct str key)
+{
+    struct str trimmed = str_trim(key);
+    struct secret fresh = {.raw = hmac_new(key)};
+
+    if (trimmed.len != key.len)
+        fresh.trimmed = hmac_new(trimmed);
+    if (!fresh.raw || (trimmed.len != key.len && !fresh.trimmed)) {
+        wipe_key(&fresh);
+        return false;
+    }
+    wipe_key(s);
+    s->raw = fresh.raw;
+    s->trimmed = fresh.trimmed;
+    return true;
 }
 
 static bool digest_of(struct str s, unsigned char ret[static DIGEST_SIZE])
@@ -100,14 +135,8 @@ static const char *take(struct secret *s, struct str content, bool *ret_changed)
     if (!digest_of(s->use == HMAC_KEY ? content : trimmed, digest))
         return "SHA-256 failed";
     *ret_changed = CRYPTO_memcmp(digest, s->digest, DIGEST_SIZE) != 0;
-    if (s->use == HMAC_KEY && *ret_changed) {
-        char *key = OPENSSL_memdup(content.at, content.len);
-        if (!key)
-            return "out of memory";
-        wipe_key(s);
-        s->key = key;
-        s->key_len = content.len;
-    }
+    if (s->use == HMAC_KEY && *ret_changed && !set_key(s, content))
+        return "HMAC-SHA256 failed";
     memcpy(s->digest, digest, DIGEST_SIZE);
     OPENSSL_cleanse(digest, sizeof digest);
     return NULL;
@@ -245,13 +274,16 @@ static bool parse_signature(struct str header, unsigned char ret[static DIGEST_S
     return true;
 }
 
-static bool signed_with(struct str key, const unsigned char signature[static DIGEST_SIZE], struct str body)
+/* ctx: NULL is never signed with. */
+static bool signed_with(EVP_MAC_CTX *ctx, const unsigned char signature[static DIGEST_SIZE], struct str body)
 {
-    unsigned char mac[EVP_MAX_MD_SIZE];
-    unsigned int len = 0;
+    unsigned char mac[DIGEST_SIZE];
+    size_t len = 0;
 
-    if (!HMAC(EVP_sha256(), key.at, (int)key.len, (const unsigned char *)(body.len ? body.at : ""), body.len,
-              mac, &len))
+    /* Without a key the context begins anew with the one it has (EVP_MAC(3)). */
+    if (!ctx || EVP_MAC_init(ctx, NULL, 0, NULL) != 1 ||
+        EVP_MAC_update(ctx, (const unsigned char *)(body.len ? body.at : ""), body.len) != 1 ||
+        EVP_MAC_final(ctx, mac, &len, sizeof mac) != 1)
         return false;
     bool same = len == DIGEST_SIZE && CRYPTO_memcmp(mac, signature, DIGEST_SIZE) == 0;
     OPENSSL_cleanse(mac, sizeof mac);
@@ -266,12 +298,7 @@ static enum auth_answer check_signature(const struct auth *a, struct str header,
         return AUTH_MALFORMED_SIGNATURE;
     for (size_t i = 0; i < a->n; i++) {
         const struct secret *s = &a->secrets[i];
-        struct str raw = {s->key, s->key_len};
-        struct str trimmed = str_trim(raw);
-        if (s->use != HMAC_KEY)
-            continue;
-        if (signed_with(raw, signature, body) ||
-            (trimmed.len != raw.len && signed_with(trimmed, signature, body)))
+        if (signed_with(s->raw, signature, body) || signed_with(s->trimmed, signature, body))
             return AUTH_GRANTED;
     }
     return AUTH_WRONG_SIGNATURE;

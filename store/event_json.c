@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "store/arena_priv.h"
 #include "store/json_text_priv.h"
 #include "store/units.h"
 
@@ -24,7 +25,9 @@
 
 struct document {
     struct flux_event event; /* first, so that a struct flux_event * is the document */
-    json_t *root;
+    json_t *root;            /* in `tree`, whole: it is never changed, and goes with it */
+    struct arena tree;
+    json_free_t release;
 };
 
 /* NULL with an empty error text: out of memory (which jansson does not always tell from bad syntax). */
@@ -44,6 +47,33 @@ static json_t *load(struct str body, json_error_t *error)
     json_flatten_numbers(copy, copy + body.len);
     root = json_loadb(copy, body.len, flags, error);
     free(copy);
+    return root;
+}
+
+/* jansson takes its memory from functions without an argument. */
+static struct arena *tree_being_read;
+
+static void *take_of_tree(size_t bytes)
+{
+    return arena_take(tree_being_read, bytes);
+}
+
+static void leave_in_tree(void *piece)
+{
+    (void)piece;
+}
+
+/* Most of what a small tree costs is a hundred allocations. */
+static json_t *load_tree(struct document *d, struct str body, json_error_t *error)
+{
+    json_malloc_t more;
+
+    json_get_alloc_funcs(&more, &d->release);
+    d->tree = (struct arena){.more = more};
+    tree_being_read = &d->tree;
+    json_set_alloc_funcs(take_of_tree, leave_in_tree);
+    json_t *root = load(body, error);
+    json_set_alloc_funcs(more, d->release);
     return root;
 }
 
@@ -248,7 +278,7 @@ struct flux_event *event_from_json(struct str body, char err[static EVENT_ERROR]
         text_add(&t, STR("out of memory"));
         return NULL;
     }
-    d->root = load(body, &error);
+    d->root = load_tree(d, body, &error);
     if (!d->root) {
         if (error.text[0] == '\0') {
             text_add(&t, STR("out of memory"));
@@ -275,7 +305,7 @@ void event_json_free(struct flux_event *e)
 
     if (!d)
         return;
-    json_decref(d->root);
+    arena_release(&d->tree, d->release);
     free(d);
 }
 

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "row.h"
 #include "store/store_priv.h"
 
 #define START_MS INT64_C(1785578400000)
@@ -104,6 +105,10 @@ int main(int argc, char **argv)
     printf("file after a day %lld bytes, at the end %lld; %.1f us of processor time for each event: %s\n",
            first_day, end, (double)(clock() - start) / (CLOCKS_PER_SEC / 1e6) / (double)stats.received,
            good ? "good" : "NOT GOOD");
+    row("a month of 100 objects, each minute: the file at the end", (double)end / (1 << 20), "MiB", "<=", 8,
+        "after a day %.2f MiB", (double)first_day / (1 << 20));
+    row("growth after the first day", 100. * (double)(end - first_day) / (double)first_day, "%", "<=", 5,
+        "%llu events", (unsigned long long)stats.received);
     store_close(s);
     return good ? 0 : 1;
 }

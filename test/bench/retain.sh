@@ -61,4 +61,7 @@ for kind in $kinds; do
     "$kind" "$senders" "$(median "$dir/row.$kind" 1)" "$(median "$dir/row.$kind" 2)" "$(median "$dir/row.$kind" 3)" \
     "$(awk -v a="$(median "$dir/row.$kind" 2)" -v b="$(median "$dir/row.none" 2)" 'BEGIN {print a / b}')" \
     "$(awk -v a="$(median "$dir/row.$kind" 3)" -v b="$(median "$dir/row.none" 3)" 'BEGIN {print a / b}')" "${oldest:--}"
+  [ "$kind" = none ] || printf 'row\tPOST p99 while retention by %s deletes / without\t%.2f\ttimes\t<=\t1.2\t%s and %s us\n' "$kind" \
+    "$(awk -v a="$(median "$dir/row.$kind" 3)" -v b="$(median "$dir/row.none" 3)" 'BEGIN {print a / b}')" \
+    "$(median "$dir/row.$kind" 3)" "$(median "$dir/row.none" 3)"
 done

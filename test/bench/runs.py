@@ -19,11 +19,13 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "integration"))
 
+from bench_row import row  # noqa: E402
 from fes import PREFIX, V1, Fake, Server, wait_until  # noqa: E402  (needs the path above)
 
 RUNS, BURST, PATCH_MS, WIRE = 10000, 1000, 5, 500
 RECORDS, STREAMS, TOGETHER_BAR = 1000000, 1000, 100
 RUN_BAR, BURST_BAR = 1024, 1.0
+IDLE = 30  # seconds
 WATCHES = 2  # of Runs and of CustomRuns
 LIBRARY = os.path.abspath("build/test/heap_said.so")
 
@@ -136,13 +138,16 @@ def waiting(directory):
     cluster.await_all(RUNS + 1, "Waiting")
     tell("waiting, written a moment ago", cluster.memory(), idle, RUNS)
     wait_until(lambda: cluster.fake.state()["connections"] <= WATCHES, deadline=100, what="idle connections closed")
-    tell(f"waiting (bar {RUN_BAR} bytes)", cluster.memory(), idle, RUNS)
+    said = cluster.memory()
+    tell(f"waiting (bar {RUN_BAR} bytes)", said, idle, RUNS)
     cluster.server.process.stop()
     cluster.server.start()
     wait_until(lambda: cluster.fake.state()["watches"] >= WATCHES, what="all watches")
     tell("waiting, listed after a restart", cluster.memory(), idle, RUNS)
     cluster.all_of("DELETE", [cluster.fake.path("customruns", name) for name in names])
     tell("deleted", cluster.memory(), idle, RUNS)
+    row("memory malloc'ed for a waiting Run", (said[0] - idle[0]) / RUNS, "bytes", "<=", RUN_BAR,
+        f"{(said[0] - idle[0]) / 1048576:.1f} MiB for {RUNS}")
     cluster.stop()
 
 
@@ -166,12 +171,17 @@ def burst(directory):
     print(f"one event, {BURST} Runs, {PATCH_MS} ms for a PATCH: first status after {min(took):.3f} s, "
           f"last {max(took):.3f} s (bar {BURST_BAR} s); at most {cluster.fake.state()['inFlightPeak']} requests at once; "
           f"processor time {used[0]:.2f} s here, {used[1]:.2f} s in the API server", flush=True)
+    row(f"one event ends {BURST} Runs, {PATCH_MS} ms a PATCH", max(took), "s", "<=", BURST_BAR,
+        f"{BURST} x {PATCH_MS} ms over 16 connections: {BURST * PATCH_MS / 16000:.2f} s")
     cluster.stop()
 
 
+def percentile(samples, share):
+    return sorted(samples)[int(len(samples) * share)]
+
+
 def percentiles(samples):
-    samples.sort()
-    return f"p50 {samples[len(samples) // 2]:.2f} ms, p99 {samples[len(samples) * 99 // 100]:.2f} ms"
+    return f"p50 {percentile(samples, .5):.2f} ms, p99 {percentile(samples, .99):.2f} ms"
 
 
 def wire(directory):
@@ -191,8 +201,12 @@ def wire(directory):
         answered.append(time.time() * 1000 - sent[name])
         wait_until(lambda name=name: cluster.fake.writes("customruns", name)[-1].succeeded == "True", what=name)
     patches = {request["target"].split("/")[-2]: request["ms"] for request in cluster.fake.log(method="PATCH")}
-    print(f"event to PATCH on the wire, {WIRE} Runs in turn: {percentiles([patches[name] - sent[name] for name in names])} "
+    took = [patches[name] - sent[name] for name in names]
+    print(f"event to PATCH on the wire, {WIRE} Runs in turn: {percentiles(took)} "
           f"(bars 1 ms, 5 ms); the event's own 200: {percentiles(answered)}", flush=True)
+    for share, bar in (.5, 1), (.99, 5):
+        row(f"event to PATCH on the wire, p{share * 100:.0f}", percentile(took, share), "ms", "<=", bar,
+            f"the event's own 200: {percentile(answered, share):.2f} ms")
     cluster.stop()
 
 
@@ -219,12 +233,39 @@ def together(directory):
     cluster.await_idle()
     print(f"of its own: {records:.1f} MiB with {RECORDS} records, {with_streams:.1f} MiB with {STREAMS} streams too, "
           f"{own_memory(child):.1f} MiB with {RUNS} Runs too (bar {TOGETHER_BAR} MiB)", flush=True)
+    row("memory with 1,000,000 records, 10,000 Runs, 1,000 streams", own_memory(child), "MiB", "<=", TOGETHER_BAR,
+        f"{records:.1f} MiB with the records alone")
     for stream in streams:
         stream.close()
     cluster.stop()
 
 
+def wakeups(child):
+    total = 0
+    for task in os.listdir(f"/proc/{child.pid}/task"):
+        with open(f"/proc/{child.pid}/task/{task}/status", encoding="ascii") as file:
+            total += next(int(line.split()[1]) for line in file if line.startswith("voluntary_ctxt_switches:"))
+    return total
+
+
+def idle(directory):
+    cluster = Cluster(directory)
+    child = cluster.server.process.child
+    wait_until(lambda: cluster.fake.state()["watches"] >= WATCHES, what="all watches")
+    cluster.await_idle()
+    before = wakeups(child), cluster.fake.state()["requests"], cluster.ticks(child)
+    time.sleep(IDLE)
+    after = wakeups(child), cluster.fake.state()["requests"], cluster.ticks(child)
+    with open(f"/proc/{child.pid}/status", encoding="ascii") as file:
+        resident = next(int(line.split()[1]) / 1024 for line in file if line.startswith("VmRSS:"))
+    row(f"wake-ups in {IDLE} idle seconds, with Kubernetes", after[0] - before[0], "", "<=", IDLE,
+        f"{(after[2] - before[2]) * 1000 / os.sysconf('SC_CLK_TCK'):.0f} ms of processor time")
+    row(f"API requests in {IDLE} idle seconds", after[1] - before[1], "", "<=", 0, f"{WATCHES} watches stay open")
+    row("resident when idle, with Kubernetes", resident, "MiB", "<=", 10, "")
+    cluster.stop()
+
+
 if __name__ == "__main__":
-    for part in wire, burst, waiting, together:
+    for part in wire, burst, waiting, together, idle:
         with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR", "build"), prefix="runs-bench-") as folder:
             part(folder)

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "row.h"
 #include "store/ask.h"
 #include "store/store_priv.h"
 
@@ -242,6 +243,7 @@ int main(int argc, char **argv)
     bench_fleet(argv[1]);
 
     long before = resident_anon_kb();
+    double fastest = 1e12;
     for (int round = 0; round < 3; round++) {
         double start = now_us();
         s = open_store(dir);
@@ -252,7 +254,10 @@ int main(int argc, char **argv)
                (unsigned long long)stats.records, us / 1e3,
                (double)index_bytes(s->index) / (double)stats.records,
                (double)(resident_anon_kb() - before) / 1024);
+        fastest = us < fastest ? us : fastest;
         store_close(s);
     }
+    row("the library opens a store of so many records, warm", fastest / 1e3, "ms", "<=", 1000,
+        "the best of three; %llu records", (unsigned long long)i);
     return 0;
 }

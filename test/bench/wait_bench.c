@@ -12,6 +12,8 @@
 #include <malloc.h>
 #include <sys/resource.h>
 
+#include "row.h"
+
 #define WAITERS  10000
 #define ANSWERS  1000
 #define EVENTS   3000
@@ -160,6 +162,8 @@ static void bench_answers(uint16_t port)
            "p99 %.0f us\n",
            percentile(after, ANSWERS, .5), percentile(after, ANSWERS, .99), percentile(whole, ANSWERS, .5),
            percentile(whole, ANSWERS, .99));
+    row("/wait answered after the event's commit, p50", percentile(after, ANSWERS, .5), "us", "<=", 5000,
+        "the POST %.0f us", percentile(whole, ANSWERS, .5) - percentile(after, ANSWERS, .5));
     close(poster);
     close(waiter);
 }

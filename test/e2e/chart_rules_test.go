@@ -18,9 +18,9 @@ import (
 
 func promtool(t *testing.T, args ...string) {
 	t.Helper()
-	path, err := exec.Command(filepath.Join(rootFolder, "test", "promtool.sh")).Output()
+	path, err := exec.Command(filepath.Join(rootFolder, "test", "debian.sh"), "prometheus", "usr/bin/promtool").Output()
 	if err != nil {
-		t.Fatalf("promtool.sh: %v", err)
+		t.Fatalf("debian.sh: %v", err)
 	}
 	cmd := exec.Command(strings.TrimSpace(string(path)), args...)
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -5,7 +5,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -90,10 +89,11 @@ func (w *world) stop() {
 func (w *world) file(name string) string { return filepath.Join(w.folder, name) }
 
 func (w *world) startEtcd() error {
-	etcd, err := exec.LookPath("etcd")
+	found, err := exec.Command(filepath.Join(rootFolder, "test", "debian.sh"), "etcd-server", "usr/bin/etcd").Output()
 	if err != nil {
-		return errors.New("etcd is missing: it is in Debian's package etcd-server (make deps installs it)")
+		return fmt.Errorf("debian.sh: %w", err)
 	}
+	etcd := strings.TrimSpace(string(found))
 	client, err := freePort()
 	if err != nil {
 		return err

@@ -361,8 +361,8 @@ def test_head(server):
 
 
 def promtool(command, text):
-    found = subprocess.run([os.path.join(fes.ROOT, "test/promtool.sh")], check=True, capture_output=True, text=True,
-                           timeout=fes.DEADLINE * 3).stdout.strip()
+    found = subprocess.run([os.path.join(fes.ROOT, "test/debian.sh"), "prometheus", "usr/bin/promtool"], check=True,
+                           capture_output=True, text=True, timeout=fes.DEADLINE * 3).stdout.strip()
     return subprocess.run([found, *command], input=text, capture_output=True, text=True, timeout=fes.DEADLINE)
 
 
