@@ -247,7 +247,7 @@ func TestHelmNotesCommands(t *testing.T) {
 				commands := strings.NewReplacer("-n flux-event-store ", "-n "+i.chart.namespace+" ",
 					"get secret flux-event-store ", "get secret "+i.chart.account+" ", "http://127.0.0.1:8080", i.base).
 					Replace(shown(t, blocksBelow(t, "docs/operations.md", "## Tokens"), "read-token"))
-				if said := term.run(t, commands); !strings.HasPrefix(said, `{"id":"2"}`) || !strings.Contains(said, `"verdict":"reconciled"`) {
+				if said := term.run(t, commands); !strings.HasPrefix(said, `{"id":"2"}`) || !strings.Contains(said, `"verdict":"succeeded"`) {
 					t.Errorf("%s\nprints %s", commands, said)
 				}
 			}
