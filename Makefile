@@ -99,7 +99,7 @@ test: deps-test ## unit, simulated, integration and fuzz-replay tests, under san
 sim: deps-test ## stories of the controller by seed: SEEDS=1000000 runs many, SEED=n tells one
 	@$(MAKE) --no-print-directory -f test/Makefile sim
 
-crash: deps-test ## kill -9, power loss, failing calls: nothing is lost (ROUNDS=30 IMAGES=5000 POINTS=80)
+crash: deps-test ## kill -9, power loss, failing calls: nothing is lost (ROUNDS=30 IMAGES=5000 POINTS=80 DAYS=8)
 	@$(MAKE) --no-print-directory -f test/Makefile crash
 
 differential: deps-test ## mutated requests against a second HTTP parser (CASES=1000000)

@@ -305,7 +305,7 @@ static void turn_end(struct program *p)
 static bool drained(const struct program *p)
 {
     return http_server_pending(p->server) == 0 && !store_pending(p->store) &&
-           (!p->cluster || cluster_pending(p->cluster) == 0);
+           (!p->cluster || cluster_pending(p->cluster) == 0) && http_server_unanswered(p->server) == 0;
 }
 
 static int config_error(const char *sentence)
@@ -349,6 +349,18 @@ static int open_more(struct program *p)
     return config_error(err);
 }
 
+/* The writer may be in a call that returns when the disk does, and closing the store would wait for it. What it has in
+ * hand was acknowledged to nobody, and a store opens after kill -9. */
+static _Noreturn void end_unwritten(const struct program *p)
+{
+    REPORT(&p->reporter, REPORT_ERROR,
+           "the disk does not answer; ending without the events that wait for it, none of which was "
+           "acknowledged",
+           FIELD_TEXT("dataDir", p->config.store.dir),
+           FIELD_INT("unanswered", http_server_unanswered(p->server)));
+    _exit(EXIT_FAILURE);
+}
+
 static int loop(struct program *p)
 {
     turn_end(p); /* what is due at the start must not wait for an event */
@@ -369,7 +381,9 @@ static int loop(struct program *p)
             return EXIT_FAILURE;
         }
     }
-    REPORT(&p->reporter, REPORT_INFO, "stopped", FIELD_INT("unanswered", http_server_pending(p->server)));
+    if (store_pending(p->store))
+        end_unwritten(p);
+    REPORT(&p->reporter, REPORT_INFO, "stopped", FIELD_INT("unanswered", http_server_unanswered(p->server)));
     return EXIT_SUCCESS;
 }
 
@@ -439,13 +453,6 @@ static int http_init(struct program *p)
     return 0;
 }
 
-static int http_check(struct program *p)
-{
-    char err[HTTP_ERROR];
-
-    return http_config_check(&p->config.http, &p->reporter, err) ? 0 : config_error(err);
-}
-
 /* What GET /metrics shows, in this order. */
 static bool metrics_init(struct program *p)
 {
@@ -479,12 +486,12 @@ static int store_init(struct program *p)
 {
     char err[STORE_ERROR];
 
-    if (!p->config.main.check && !p->config.main.no_sandbox) {
+    if (!p->config.main.no_sandbox) {
         p->config.store.before_writer = confine;
         p->config.store.before_writer_arg = p;
     }
     p->store = store_begin(&p->config.store, &p->reporter, err);
-    if (!p->store || (p->config.main.check && store_load(p->store, SIZE_MAX, err) != STORE_LOADED))
+    if (!p->store)
         return config_error(err);
     p->opening = true;
     p->waiters = waiters_new(p->store);
@@ -502,8 +509,6 @@ static int cluster_init(struct program *p)
     p->cluster = cluster_new(p->base, &config, p->store, p->waiters, &io, &p->reporter, err);
     if (!p->cluster)
         return config_error(err);
-    if (p->config.main.check)
-        return 0;
     if (!health_add(p->health, "runs", false, runs_part, p) ||
         (!p->config.flux.disabled && !health_add(p->health, "fluxObjects", false, flux_part, p)))
         return config_error("out of memory");
@@ -578,6 +583,29 @@ static void *library_realloc(void *at, size_t len)
     return library_memory(realloc(at, len), len);
 }
 
+/* Binds nothing and takes nothing: port and data directory may be in use by the server that is to be replaced. */
+static int check(struct program *p)
+{
+    const struct flux_watch_config no_flux = {.disabled = true}; /* it would need the store */
+    const struct cluster_config config = {&p->config.k8s, &p->config.controller, &no_flux};
+    const struct cluster_io io = {p, moment_now, cluster_wake_at};
+    char http_err[HTTP_ERROR], store_err[STORE_ERROR], cluster_err[CLUSTER_ERROR];
+    int status = auth_init(p);
+
+    if (status != 0)
+        return status;
+    if (!http_config_check(&p->config.http, &p->reporter, http_err))
+        return config_error(http_err);
+    if (!p->config.k8s.disabled)
+        p->cluster = cluster_new(p->base, &config, NULL, NULL, &io, &p->reporter, cluster_err);
+    if (p->config.k8s.disabled ? !controller_config_check(&p->config.controller, cluster_err) : !p->cluster)
+        return config_error(cluster_err);
+    if (!store_check(&p->config.store, &p->reporter, store_err))
+        return config_error(store_err);
+    (void)puts("ok");
+    return EXIT_SUCCESS;
+}
+
 static int serve(struct program *p)
 {
     int status;
@@ -588,19 +616,12 @@ static int serve(struct program *p)
     json_set_alloc_funcs(library_malloc, free);
     if (!events_init(p))
         return config_error("the event loop could not be set up");
-    /* The socket first: a client that comes while the store opens is told so instead of being refused. A check binds
-     * nothing: the port may be in use by the server that is to be replaced. */
-    if ((status = auth_init(p)) != 0)
+    if (p->config.main.check)
+        return check(p);
+    /* The socket first: a client that comes while the store opens is told so instead of being refused. */
+    if ((status = auth_init(p)) != 0 || (status = http_init(p)) != 0 || (status = store_init(p)) != 0 ||
+        (status = cluster_init(p)) != 0)
         return status;
-    status = p->config.main.check ? http_check(p) : http_init(p);
-    if (status != 0)
-        return status;
-    if ((status = store_init(p)) != 0 || (status = cluster_init(p)) != 0)
-        return status;
-    if (p->config.main.check) {
-        (void)puts("ok");
-        return EXIT_SUCCESS;
-    }
     if (!metrics_init(p))
         return config_error("out of memory");
     if (!p->config.main.no_sandbox)

@@ -16,88 +16,20 @@
  * Invariant: `framed` requests are complete in the buffer or in evhttp's hands; only `framed` == 0 lets the
  * guard end a connection, so no request that a handler knows is freed by it.
  */
-#include "http/guard_priv.h"
-
-#include "http/gone_priv.h"
-#include "http/head_priv.h"
-#include "http/linger_priv.h"
-#include "http/room_priv.h"
-#include "http/tls_priv.h"
+#include "http/guard_state_priv.h"
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/http.h>
 #include <stdlib.h>
-#include <sys/queue.h>
-#include <sys/socket.h>
-
-/* Input that may wait beside the body that is being received: pipelined requests. */
-#define GUARD_INPUT_BYTES ((size_t)2 * HTTP_MAX_HEAD)
-/* The same during a long answer, which evhttp reads beside: what a client sends then is for nobody. */
-#define GUARD_LONG_INPUT_BYTES ((size_t)4096)
-
-enum guard_phase {
-    PHASE_NEW,  /* connected, no byte yet */
-    PHASE_HEAD, /* between requests, or within a head (head.bytes > 0) */
-    PHASE_BODY,
-    PHASE_BAD,    /* refused; earlier requests are still being answered */
-    PHASE_LINGER, /* the refusal is being written, then input is dropped */
-};
-
-enum guard_deadline { DEADLINE_NONE, DEADLINE_HEAD, DEADLINE_BODY, DEADLINE_LINGER };
-
-struct guard {
-    struct room_item place; /* first: what room.c ends is the guard */
-    struct guard_set *set;
-    struct bufferevent *bev; /* evhttp's; a reference is held until `evcon` is known */
-    struct tls_conn *tls;    /* NULL: plain text */
-    struct evhttp_connection *evcon;
-    struct event *turn; /* the guard's own event: EV_READ: look at the phase; EV_TIMEOUT: a deadline */
-    int fd;
-    enum guard_phase phase;
-    enum guard_deadline deadline;
-    struct head head;
-    uint64_t body_left;    /* of the body that is being received */
-    uint64_t body_counted; /* its share of set->bodies */
-    size_t high;           /* high watermark in force */
-    unsigned framed;
-    bool replying;
-    size_t reply_bytes; /* its share of set->reply_bytes */
-    bool is_long;       /* the reply is a long one */
-    struct gone *gone;
-    bool watched; /* somebody wants to know when the client goes */
-    struct guard_watch watch;
-    struct lingering linger;
-    int status; /* of the refusal */
-    const char *why;
-    TAILQ_ENTRY(guard) link;
-};
-TAILQ_HEAD(guard_list, guard);
-
-struct guard_set {
-    struct event_base *base;
-    struct guard_limits limits;
-    struct guard_hooks hooks;
-    struct tls_gate *gate; /* NULL: plain text */
-    struct guard_list all;
-    struct room room;
-    struct guard *spare; /* made ahead: evhttp must never be left without a guarded bufferevent */
-    struct guard **by_fd;
-    size_t by_fd_len;
-    size_t n_replying;
-    uint64_t reply_bytes; /* of replies that were begun and are not yet written out */
-    uint64_t bodies;
-    uint64_t queued; /* bodies that others hold and that count too */
-};
 
 static struct timeval timeval_of(int64_t ms)
 {
     return (struct timeval){.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
 }
 
-/* Arms the deadline of what is awaited now; an armed one goes on. */
-static void arm(struct guard *g)
+void guard_arm(struct guard *g)
 {
     const struct guard_limits *l = &g->set->limits;
     enum guard_deadline want = DEADLINE_NONE;
@@ -131,7 +63,7 @@ static void arm(struct guard *g)
 /* With TLS, libevent stops at a high watermark in the middle of a record, and does not read on from what OpenSSL holds
  * when there is room again. So on_input stops reading instead, which comes behind the record. That never happens while
  * evhttp waits for more of a request (framed == 0), and evhttp reads again after each answer. */
-static void set_high(struct guard *g, size_t high)
+void guard_set_high(struct guard *g, size_t high)
 {
     if (g->high == high || g->is_long)
         return;
@@ -144,14 +76,6 @@ static void body_release(struct guard *g)
 {
     g->set->bodies -= g->body_counted;
     g->body_counted = 0;
-}
-
-static void reply_release(struct guard *g)
-{
-    g->set->n_replying -= g->replying;
-    g->set->reply_bytes -= g->reply_bytes;
-    g->replying = false;
-    g->reply_bytes = 0;
 }
 
 /* May be called from evhttp's and the buffer's callbacks: what ends the connection happens in the guard's
@@ -180,7 +104,7 @@ static void on_head_done(struct guard *g)
     }
     g->phase = PHASE_BODY;
     size_t held = evbuffer_get_length(bufferevent_get_input(g->bev));
-    set_high(g, held + (size_t)g->body_left + GUARD_INPUT_BYTES);
+    guard_set_high(g, held + (size_t)g->body_left + GUARD_INPUT_BYTES);
 }
 
 static size_t on_body(struct guard *g, size_t n)
@@ -232,7 +156,7 @@ static void on_input(struct evbuffer *input, const struct evbuffer_cb_info *info
         room_put(&g->set->room, &g->place, ROOM_KEPT);
     if (g->phase == PHASE_BODY && n <= g->body_left) {
         (void)on_body(g, n);
-        arm(g);
+        guard_arm(g);
         return;
     }
     if (evbuffer_ptr_set(input, &at, evbuffer_get_length(input) - n, EVBUFFER_PTR_SET) != 0)
@@ -248,7 +172,7 @@ static void on_input(struct evbuffer *input, const struct evbuffer_cb_info *info
             break;
     }
     room_count_head(&g->set->room, &g->place, g->phase == PHASE_HEAD ? g->head.bytes : 0);
-    arm(g);
+    guard_arm(g);
 }
 
 /* The connection and with it the bufferevent are going away. */
@@ -260,7 +184,7 @@ static void on_evhttp_close(struct evhttp_connection *evcon, void *arg)
     (void)evcon;
     (void)evbuffer_remove_cb(bufferevent_get_input(g->bev), on_input, g);
     body_release(g);
-    reply_release(g);
+    guard_reply_release(g);
     set->by_fd[g->fd] = NULL;
     TAILQ_REMOVE(&set->all, g, link);
     room_leave(&set->room, &g->place);
@@ -273,19 +197,19 @@ static void on_evhttp_close(struct evhttp_connection *evcon, void *arg)
     set->hooks.on_room(set->hooks.arg);
 }
 
-static void close_connection(struct guard *g)
+void guard_close(struct guard *g)
 {
     evhttp_connection_free(g->evcon); /* calls on_evhttp_close */
 }
 
 static void end_for_another(struct room_item *place)
 {
-    close_connection((struct guard *)place);
+    guard_close((struct guard *)place);
 }
 
 static void on_linger_end(void *arg)
 {
-    close_connection(arg);
+    guard_close(arg);
 }
 
 /* Takes the bufferevent from evhttp, which has nothing in hand, and answers. */
@@ -294,7 +218,7 @@ static void take_over(struct guard *g)
     g->phase = PHASE_LINGER;
     g->linger = (struct lingering){g->bev, g->tls, on_linger_end, g};
     linger_begin(&g->linger, g->status, g->why, g->head.is_head);
-    arm(g);
+    guard_arm(g);
 }
 
 /* evhttp has let go of its half of a connection that was just accepted. */
@@ -347,7 +271,7 @@ static void on_deadline(struct guard *g)
 
     g->deadline = DEADLINE_NONE;
     if (passed == DEADLINE_LINGER || (passed == DEADLINE_HEAD && g->phase == PHASE_NEW))
-        close_connection(g);
+        guard_close(g);
     else if (passed == DEADLINE_HEAD)
         refuse(g, CAUSE_HEAD_TIME, "the request line and headers did not arrive in time");
     else if (passed == DEADLINE_BODY)
@@ -366,7 +290,7 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
     else if (what & EV_TIMEOUT)
         on_deadline(g);
     else
-        arm(g);
+        guard_arm(g);
 }
 
 static void guard_free(struct guard *g)
@@ -381,9 +305,16 @@ static void guard_free(struct guard *g)
     free(g);
 }
 
+static void on_tls_plain(void *arg, const char *why)
+{
+    const struct guard *g = arg;
+
+    g->set->hooks.on_refused(g->set->hooks.arg, CAUSE_PLAIN, why);
+}
+
 static void on_tls_end(void *arg)
 {
-    close_connection(arg);
+    guard_close(arg);
 }
 
 /* Where TLS is to be spoken there is no other kind. */
@@ -391,7 +322,7 @@ static struct bufferevent *new_bufferevent(struct guard *g)
 {
     if (!g->set->gate)
         return bufferevent_socket_new(g->set->base, -1, BEV_OPT_CLOSE_ON_FREE);
-    g->tls = tls_conn_new(g->set->gate, on_tls_end, g);
+    g->tls = tls_conn_new(g->set->gate, &(struct tls_hooks){on_tls_plain, on_tls_end, g});
     return g->tls ? tls_conn_bufferevent(g->tls) : NULL;
 }
 
@@ -410,7 +341,7 @@ bool guard_prepare(struct guard_set *set)
         guard_free(g);
         return false;
     }
-    set_high(g, GUARD_INPUT_BYTES);
+    guard_set_high(g, GUARD_INPUT_BYTES);
     set->spare = g;
     return true;
 }
@@ -441,11 +372,6 @@ void guard_set_queued(struct guard_set *set, uint64_t bytes)
 uint64_t guard_body_bytes(const struct guard_set *set)
 {
     return set->bodies + set->queued;
-}
-
-void guard_close_idle(struct guard_set *set)
-{
-    room_close_idle(&set->room);
 }
 
 struct guard_set *guard_set_new(struct event_base *base, const struct guard_limits *limits,
@@ -499,94 +425,9 @@ void guard_set_crowded(struct guard_set *set, bool is_crowded)
     room_set_crowded(&set->room, is_crowded);
 }
 
-size_t guard_replying(const struct guard_set *set)
-{
-    return set->n_replying;
-}
-
 struct guard *guard_of(const struct guard_set *set, struct evhttp_connection *evcon)
 {
     int fd = bufferevent_getfd(evhttp_connection_get_bufferevent(evcon));
 
     return fd >= 0 && (size_t)fd < set->by_fd_len ? set->by_fd[fd] : NULL;
-}
-
-static void on_client_gone(void *arg)
-{
-    close_connection(arg);
-}
-
-bool guard_watch_client(struct guard *g, const struct guard_watch *watch)
-{
-    g->watch = *watch;
-    if (!g->gone)
-        g->gone = gone_new(g->set->base, g->fd, on_client_gone, g);
-    g->watched = g->gone != NULL;
-    return g->watched;
-}
-
-void guard_reply_long(struct guard *g, const struct guard_watch *watch)
-{
-    guard_reply_begun(g, 0);
-    set_high(g, GUARD_LONG_INPUT_BYTES);
-    g->is_long = true;
-    g->watched = true;
-    g->watch = *watch;
-}
-
-void guard_end(struct guard *g)
-{
-    g->watched = false;
-    close_connection(g);
-}
-
-void guard_cut(struct guard *g)
-{
-    const struct linger at_once = {.l_onoff = 1};
-
-    (void)setsockopt(g->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
-    guard_end(g);
-}
-
-uint64_t guard_reply_bytes(const struct guard_set *set)
-{
-    return set->reply_bytes;
-}
-
-void guard_reply_begun(struct guard *g, size_t bytes)
-{
-    gone_free(g->gone);
-    g->gone = NULL;
-    g->watched = false;
-    reply_release(g);
-    g->set->n_replying++;
-    g->set->reply_bytes += bytes;
-    g->replying = true;
-    g->reply_bytes = bytes;
-}
-
-void guard_reply_handed(struct guard *g)
-{
-    if (g->tls)
-        tls_conn_mind_writes(g->tls);
-}
-
-void guard_reply_done(struct guard *g)
-{
-    reply_release(g);
-    g->framed -= g->framed > 0;
-    if (g->framed > 0)
-        return;
-    if (g->phase == PHASE_BAD) {
-        /* What is left is bad. Without it evhttp has nothing to read on with. */
-        linger_drain(g->bev);
-        bufferevent_setwatermark(g->bev, EV_READ, SIZE_MAX, 0);
-        event_active(g->turn, EV_READ, 0);
-        return;
-    }
-    if (g->phase == PHASE_HEAD && g->head.bytes == 0) {
-        set_high(g, GUARD_INPUT_BYTES);
-        room_put(&g->set->room, &g->place, ROOM_IDLE);
-    }
-    arm(g);
 }

@@ -67,8 +67,11 @@ uint64_t guard_reply_bytes(const struct guard_set *set);
 void guard_set_queued(struct guard_set *set, uint64_t bytes);
 /* Bytes of bodies that count now. */
 uint64_t guard_body_bytes(const struct guard_set *set);
-/* Ends the connections that wait for a next request. */
+/* The server accepts no more: ends the connections that wait for a next request, but for those of which something has
+ * come. */
 void guard_close_idle(struct guard_set *set);
+/* Connections with a request that is answered or of which something has come. Looks at all of them. */
+size_t guard_unanswered(const struct guard_set *set);
 
 /* NULL when the connection has none any more. */
 struct guard *guard_of(const struct guard_set *set, struct evhttp_connection *evcon);

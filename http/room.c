@@ -178,11 +178,3 @@ void room_count_head(struct room *room, struct room_item *item, size_t bytes)
     if (room->heads > room->limits->heads)
         trim_soon(room);
 }
-
-void room_close_idle(struct room *room)
-{
-    struct room_item *item;
-
-    while ((item = TAILQ_FIRST(&room->lists[ROOM_IDLE])) != NULL)
-        end(room, item);
-}

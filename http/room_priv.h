@@ -66,7 +66,6 @@ void room_set_crowded(struct room *room, bool is_crowded);
 void room_put(struct room *room, struct room_item *item, enum room_class class);
 /* The bytes that have come of an unfinished head; 0 when it is finished. */
 void room_count_head(struct room *room, struct room_item *item, size_t bytes);
-void room_close_idle(struct room *room);
 
 /* The one to end at this time, or NULL. */
 struct room_item *room_pick(const struct room *room, int64_t mono_ms);

@@ -367,6 +367,16 @@ size_t http_server_pending(const struct http_server *s)
     return s->pending.n + guard_replying(s->guards) + (s->admin ? guard_replying(s->admin->guards) : 0);
 }
 
+void http_server_report_damaged(struct http_server *s, uint64_t id)
+{
+    tally_damaged(&s->owner->tally, id, http_mono_ms());
+}
+
+size_t http_server_unanswered(const struct http_server *s)
+{
+    return guard_unanswered(s->guards) + (s->admin ? guard_unanswered(s->admin->guards) : 0);
+}
+
 struct tally *http_server_tally(struct http_server *s)
 {
     return &s->tally;
@@ -400,6 +410,8 @@ static const void *collect(void *server)
     s->tally.numbers.pending = http_server_pending(s);
     s->tally.numbers.body_bytes = guard_body_bytes(s->guards);
     s->tally.numbers.answer_bytes = guard_reply_bytes(s->guards);
+    for (int cause = 0; s->tls && cause < N_TLS_FAILURES; cause++)
+        s->tally.numbers.tls_failed[cause] = tls_failed(s->tls, (enum tls_failure)cause);
     return &s->tally.numbers;
 }
 

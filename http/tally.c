@@ -40,6 +40,13 @@ static const char *const code_labels[] = {
     NULL,
 };
 
+static const char *const tls_labels[] = {
+#define X(id, label) label,
+    TLS_FAILURES(X)
+#undef X
+        NULL,
+};
+
 static const char *const pause_labels[] = {
     [PAUSE_CONNECTIONS] = "connections", [PAUSE_ERROR] = "error", [N_PAUSES] = NULL};
 
@@ -53,6 +60,10 @@ const struct metric tally_metrics[] = {
      .offset = AT(rejected),
      .help = "Requests refused, by cause.",
      .labels = {{"cause", cause_labels, 0}}},
+    {.name = "flux_event_store_tls_handshakes_failed_total",
+     .offset = AT(tls_failed),
+     .help = "TLS handshakes that failed, by cause.",
+     .labels = {{"cause", tls_labels, 0}}},
     {.name = "flux_event_store_http_accept_paused_total",
      .offset = AT(paused),
      .help = "Times that accepting connections was paused: at the connection limit, or after an error.",
@@ -165,4 +176,13 @@ bool tally_shed(struct tally *t, int64_t now_ms)
 {
     t->numbers.shed++;
     return may_report(&t->shed, now_ms);
+}
+
+void tally_damaged(struct tally *t, uint64_t id, int64_t now_ms)
+{
+    if (!may_report(&t->damaged, now_ms))
+        return;
+    REPORT(t->reporter, REPORT_ERROR, "a stored body is damaged and is left out of an answer",
+           FIELD_INT("id", id), FIELD_INT("bodies", t->damaged.since));
+    t->damaged.since = 0;
 }

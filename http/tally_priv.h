@@ -7,36 +7,38 @@
 #define FES_HTTP_TALLY_PRIV_H
 
 #include "http/auth.h"
+#include "http/tls_priv.h"
 #include "store/metric.h"
 #include "store/report.h"
 
 #define TALLY_REPORT_MS 1000 /* between two reports of one cause */
 
-/* Why a request is refused: name, label of the metric, status. The first ten are the guard's, before routing. */
-#define HTTP_CAUSES(X)                              \
-    X(BAD_HEAD, "malformed_head", 400)              \
-    X(METHOD, "method", 405)                        \
-    X(NO_LENGTH, "length_required", 411)            \
-    X(BODY_SIZE, "body_too_large", 413)             \
-    X(EXPECTATION, "expectation", 417)              \
-    X(HEAD_SIZE, "head_too_large", 431)             \
-    X(VERSION, "http_version", 505)                 \
-    X(HEAD_TIME, "head_timeout", 408)               \
-    X(BODY_TIME, "body_timeout", 408)               \
-    X(BODIES, "bodies_full", 503)                   \
-    X(NO_CREDENTIALS, "no_credentials", 401)        \
-    X(BAD_SIGNATURE, "malformed_signature", 401)    \
-    X(WRONG_SIGNATURE, "wrong_signature", 401)      \
-    X(WRONG_TOKEN, "wrong_token", 401)              \
-    X(NOT_FOUND, "not_found", 404)                  \
-    X(BAD_REQUEST, "bad_request", 400)              \
-    X(BAD_EVENT, "bad_event", 400)                  \
-    X(GONE, "gone", 410)                            \
-    X(STARTING, "starting", 503)                    \
-    X(QUEUE_FULL, "queue_full", 503)                \
-    X(DISK_FULL, "disk_full", 503)                  \
-    X(STORE_FAILED, "store_failed", 503)            \
-    X(OVERLOAD, "overload", 503) /* or no memory */ \
+/* Why a request is refused: name, label of the metric, status. The first eleven are the guard's, before routing. */
+#define HTTP_CAUSES(X)                                    \
+    X(BAD_HEAD, "malformed_head", 400)                    \
+    X(METHOD, "method", 405)                              \
+    X(NO_LENGTH, "length_required", 411)                  \
+    X(BODY_SIZE, "body_too_large", 413)                   \
+    X(EXPECTATION, "expectation", 417)                    \
+    X(HEAD_SIZE, "head_too_large", 431)                   \
+    X(VERSION, "http_version", 505)                       \
+    X(HEAD_TIME, "head_timeout", 408)                     \
+    X(BODY_TIME, "body_timeout", 408)                     \
+    X(BODIES, "bodies_full", 503)                         \
+    X(PLAIN, "plain_http", 400) /* where TLS is spoken */ \
+    X(NO_CREDENTIALS, "no_credentials", 401)              \
+    X(BAD_SIGNATURE, "malformed_signature", 401)          \
+    X(WRONG_SIGNATURE, "wrong_signature", 401)            \
+    X(WRONG_TOKEN, "wrong_token", 401)                    \
+    X(NOT_FOUND, "not_found", 404)                        \
+    X(BAD_REQUEST, "bad_request", 400)                    \
+    X(BAD_EVENT, "bad_event", 400)                        \
+    X(GONE, "gone", 410)                                  \
+    X(STARTING, "starting", 503)                          \
+    X(QUEUE_FULL, "queue_full", 503)                      \
+    X(DISK_FULL, "disk_full", 503)                        \
+    X(STORE_FAILED, "store_failed", 503)                  \
+    X(OVERLOAD, "overload", 503) /* or no memory */       \
     X(OTHER, "other", 500)
 enum http_cause {
 #define X(id, label, status) CAUSE_##id,
@@ -63,6 +65,7 @@ struct http_numbers {
     uint64_t paused[N_PAUSES];
     uint64_t shed;
     uint64_t lines_dropped;
+    uint64_t tls_failed[N_TLS_FAILURES];
     uint64_t connections;
     uint64_t pending;
     uint64_t body_bytes;
@@ -79,6 +82,7 @@ struct tally {
     struct tally_line causes[N_CAUSES];
     struct tally_line pauses[N_PAUSES];
     struct tally_line shed;
+    struct tally_line damaged;
     struct http_numbers numbers;
 };
 
@@ -95,5 +99,7 @@ void tally_refused(struct tally *t, enum http_cause cause, int status, const cha
 bool tally_paused(struct tally *t, enum http_pause pause, int64_t now_ms);
 /* The same for a connection that ends for want of room. */
 bool tally_shed(struct tally *t, int64_t now_ms);
+/* A body of that record was left out of an answer. Reported at most once a second, with how many there were since. */
+void tally_damaged(struct tally *t, uint64_t id, int64_t now_ms);
 
 #endif

@@ -48,8 +48,17 @@ struct tls {
     int64_t reported_ms; /* when failing was last reported */
     bool looked;
     int64_t looked_ms;
-    uint64_t failed_handshakes; /* since they were last reported */
-    int64_t failed_reported_ms; /* 0: never */
+    struct {
+        uint64_t n;
+        uint64_t unreported;
+        int64_t reported_ms; /* 0: never */
+    } failed[N_TLS_FAILURES];
+};
+
+static const char *const failures[] = {
+#define X(id, label) label,
+    TLS_FAILURES(X)
+#undef X
 };
 
 /* --- parsing --- */
@@ -386,13 +395,19 @@ bool tls_renew(struct tls *t, SSL *ssl)
     return false;
 }
 
-void tls_report_failed(struct tls *t, const char *why, int64_t mono_ms)
+void tls_report_failed(struct tls *t, enum tls_failure cause, const char *why, int64_t mono_ms)
 {
-    t->failed_handshakes++;
-    if (t->failed_reported_ms && mono_ms - t->failed_reported_ms < FAILED_REPORT_MS)
+    t->failed[cause].n++;
+    t->failed[cause].unreported++;
+    if (t->failed[cause].reported_ms && mono_ms - t->failed[cause].reported_ms < FAILED_REPORT_MS)
         return;
-    REPORT(t->reporter, REPORT_WARN, "TLS handshake failed", FIELD_TEXT("error", why),
-           FIELD_INT("handshakes", t->failed_handshakes));
-    t->failed_handshakes = 0;
-    t->failed_reported_ms = mono_ms;
+    REPORT(t->reporter, REPORT_WARN, "TLS handshake failed", FIELD_TEXT("cause", failures[cause]),
+           FIELD_TEXT("error", why), FIELD_INT("handshakes", t->failed[cause].unreported));
+    t->failed[cause].unreported = 0;
+    t->failed[cause].reported_ms = mono_ms;
+}
+
+uint64_t tls_failed(const struct tls *t, enum tls_failure cause)
+{
+    return t->failed[cause].n;
 }

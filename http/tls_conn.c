@@ -45,8 +45,7 @@ struct tls_conn {
     SSL *ssl;                /* owned by bev */
     struct event *readable;  /* NULL from TLS_BEGUN on */
     enum tls_phase phase;
-    void (*on_end)(void *arg);
-    void *arg;
+    struct tls_hooks hooks;
     struct {
         bufferevent_data_cb read, written;
         bufferevent_event_cb event;
@@ -81,7 +80,7 @@ static void begin(struct tls_conn *c)
     c->readable = NULL;
     tls_refresh(c->gate->tls, mono_ms());
     if (!tls_renew(c->gate->tls, c->ssl)) {
-        c->on_end(c->arg);
+        c->hooks.on_end(c->hooks.arg);
         return;
     }
     (void)bufferevent_enable(c->bev, EV_READ);
@@ -154,7 +153,7 @@ static void tell_plain(struct tls_conn *c)
     int fd = bufferevent_getfd(c->bev);
 
     c->phase = TLS_PLAIN;
-    tls_report_failed(c->gate->tls, "the client speaks HTTP without TLS", mono_ms());
+    c->hooks.on_plain(c->hooks.arg, is_plain);
     if (!out)
         return;
     reply_refusal(out, 400, is_plain, false);
@@ -172,7 +171,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
     (void)what;
     if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
-        c->on_end(c->arg);
+        c->hooks.on_end(c->hooks.arg);
     } else if (n > 0 && !plain) {
         (void)event_del(c->readable);
         if ((dropped[0] | 0x20) < 'a' || (dropped[0] | 0x20) > 'z') {
@@ -184,15 +183,14 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     }
 }
 
-struct tls_conn *tls_conn_new(struct tls_gate *gate, void (*on_end)(void *arg), void *arg)
+struct tls_conn *tls_conn_new(struct tls_gate *gate, const struct tls_hooks *hooks)
 {
     struct tls_conn *c = calloc(1, sizeof *c);
 
     if (!c)
         return NULL;
     c->gate = gate;
-    c->on_end = on_end;
-    c->arg = arg;
+    c->hooks = *hooks;
     c->ssl = tls_ssl(gate->tls);
     if (c->ssl) /* frees ssl when it fails */
         c->bev = bufferevent_openssl_socket_new(gate->base, -1, c->ssl, BUFFEREVENT_SSL_ACCEPTING,
@@ -269,27 +267,37 @@ static bool shook_hands(const struct tls_conn *c)
     return SSL_get_peer_finished(c->ssl, &byte, sizeof byte) > 0;
 }
 
-/* NULL: none; a client that left before it said anything, or after the handshake, has not failed. */
-static const char *failure(const struct tls_conn *c)
+static enum tls_failure cause_of(unsigned long error, long verified)
+{
+    int reason = ERR_GET_REASON(error);
+
+    if (verified != X509_V_OK || reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE)
+        return TLS_FAILED_CLIENT_CERTIFICATE;
+    /* OpenSSL's number of an alert that came from the client. */
+    return reason > SSL_AD_REASON_OFFSET ? TLS_FAILED_REFUSED_BY_CLIENT : TLS_FAILED_PROTOCOL;
+}
+
+/* A client that left before it said anything, or after the handshake, has not failed. */
+static void report_failure(const struct tls_conn *c)
 {
     unsigned long error = c->phase == TLS_BEGUN ? bufferevent_get_openssl_error(c->bev) : 0;
     long verified = SSL_get_verify_result(c->ssl);
+    const char *why = "connection broken";
 
     if (shook_hands(c) || error == 0)
-        return NULL;
+        return;
     if (verified != X509_V_OK)
-        return X509_verify_cert_error_string(verified);
-    const char *reason = ERR_reason_error_string(error);
-    return reason ? reason : "connection broken";
+        why = X509_verify_cert_error_string(verified);
+    else if (ERR_reason_error_string(error))
+        why = ERR_reason_error_string(error);
+    tls_report_failed(c->gate->tls, cause_of(error, verified), why, mono_ms());
 }
 
 void tls_conn_free(struct tls_conn *c)
 {
     if (!c)
         return;
-    const char *why = failure(c);
-    if (why)
-        tls_report_failed(c->gate->tls, why, mono_ms());
+    report_failure(c);
     tls_conn_finish(c);
     if (c->phase == TLS_QUEUED)
         TAILQ_REMOVE(&c->gate->queue, c, link);

@@ -23,6 +23,18 @@ struct tls_gate;
 #define TLS_REPORT_MS  60000 /* between two reports that the same files cannot be used */
 #define TLS_HANDSHAKES 8     /* begun in one turn of the loop: each takes about half a millisecond of it */
 
+/* Why a handshake fails, as the label of the metric and in the log. */
+#define TLS_FAILURES(X)                         \
+    X(CLIENT_CERTIFICATE, "client_certificate") \
+    X(REFUSED_BY_CLIENT, "refused_by_client")   \
+    X(PROTOCOL, "protocol")
+enum tls_failure {
+#define X(id, label) TLS_FAILED_##id,
+    TLS_FAILURES(X)
+#undef X
+        N_TLS_FAILURES
+};
+
 /* Whether the flags ask for TLS. */
 bool tls_wanted(const struct tls_config *config);
 /* Reads the files. NULL with one line in err that names flag and file: when one of the pair is missing or cannot be
@@ -41,17 +53,26 @@ void tls_reload(struct tls *t, int64_t mono_ms);
 SSL *tls_ssl(struct tls *t);
 /* Has an end that has not begun use the pair that is in use now. False when out of memory: then it must not begin. */
 bool tls_renew(struct tls *t, SSL *ssl);
-/* A handshake failed. Reported once a second at most, with the number since. */
-void tls_report_failed(struct tls *t, const char *why, int64_t mono_ms);
+/* A handshake failed: counted, and reported once a second at most for each cause, with the number since. */
+void tls_report_failed(struct tls *t, enum tls_failure cause, const char *why, int64_t mono_ms);
+/* How many have failed for this cause. */
+uint64_t tls_failed(const struct tls *t, enum tls_failure cause);
 
 /* NULL when out of memory. base and tls outlive it. */
 struct tls_gate *tls_gate_new(struct event_base *base, struct tls *tls);
 /* After all connections. Accepts NULL. */
 void tls_gate_free(struct tls_gate *gate);
 
-/* A connection that is still to be accepted. NULL when out of memory. on_end: the client is gone, or was told that it
- * has to speak TLS: end the connection. It fires at most once, from the loop, and may call tls_conn_free. */
-struct tls_conn *tls_conn_new(struct tls_gate *gate, void (*on_end)(void *arg), void *arg);
+struct tls_hooks {
+    /* The client does not speak TLS, and was told so with this sentence. Must not end the connection. */
+    void (*on_plain)(void *arg, const char *why);
+    /* The client is gone, or was told: end the connection. Fires at most once, from the loop, and may call
+     * tls_conn_free. */
+    void (*on_end)(void *arg);
+    void *arg;
+};
+/* A connection that is still to be accepted. NULL when out of memory. */
+struct tls_conn *tls_conn_new(struct tls_gate *gate, const struct tls_hooks *hooks);
 /* To be read and written like any other; closes its socket when it is freed, which is the caller's task, after
  * tls_conn_free. */
 struct bufferevent *tls_conn_bufferevent(struct tls_conn *c);

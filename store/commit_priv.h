@@ -47,9 +47,13 @@ int commit_fd(const struct committer *c);
 /* Hands a batch over; it and all it points to are borrowed until commit_take has returned true. The committer
  * must be idle. */
 void commit_give(struct committer *c, const struct commit_batch *batch);
-/* True when the commit has returned: *ret_status is 0, an errno or an MDB_ error; *ret_us how long it took.
- */
-bool commit_take(struct committer *c, int *ret_status, uint64_t *ret_us);
+struct commit_result {
+    int status;  /* 0, an errno or an MDB_ error */
+    bool broken; /* after that error LMDB refuses every transaction: only a new environment helps */
+    uint64_t us; /* how long it took */
+};
+/* True when the commit has returned. */
+bool commit_take(struct committer *c, struct commit_result *ret);
 /* Blocks until commit_take would return true. The committer must not be idle. */
 void commit_wait(struct committer *c);
 

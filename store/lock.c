@@ -16,8 +16,6 @@
 
 #include "store/units.h"
 
-#define HOLDER_MAX 320
-
 /* "process 1234 on host h (since 2026-08-01T10:00:00Z)", as written by the holder. */
 static void holder_describe(char out[static HOLDER_MAX])
 {
@@ -89,6 +87,23 @@ int lock_take(const char *dir, char err[static STORE_ERROR])
 fail:
     (void)close(fd);
     return -1;
+}
+
+bool lock_is_held(const char *dir, char ret_holder[static HOLDER_MAX])
+{
+    char path[4096];
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+    if (snprintf(path, sizeof path, "%s/%s", dir, LOCK_FILE) >= (int)sizeof path)
+        return false;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return false;
+    bool held = fcntl(fd, F_OFD_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
+    if (held)
+        holder_read(fd, ret_holder);
+    (void)close(fd);
+    return held;
 }
 
 /* Numbers of linux/magic.h and of the kernel sources of file systems that it does not list. */

@@ -245,6 +245,16 @@ static bool open_new(struct store *s, char err[static STORE_ERROR])
     return sync_dir(s->dir) || fail(s, err, "cannot be synced", strerror(errno));
 }
 
+/* What is read here may be in the page cache only: a process that ended while it wrote a meta page, or because that
+ * failed, leaves it unknown which of two the disk has. Before a record is taken for stored, and before pages are
+ * written anew to which the other may refer, the disk must have the one that is seen. */
+static bool sync_data(struct store *s, char err[static STORE_ERROR])
+{
+    int status = mdb_env_sync(s->env, 1);
+
+    return status == 0 || fail(s, err, "cannot be synced: data.mdb", mdb_strerror(status));
+}
+
 static void store_free(struct store *s)
 {
     commit_stop(s->committer);
@@ -305,7 +315,8 @@ struct store *store_begin(const struct store_config *config, const struct report
     if (!s)
         return NULL;
     retain_init(s, config);
-    if (!open_new(s, err) || !open_env(s, s->dir, err) || !open_schema(s, err) || !store_load_begin(s, err)) {
+    if (!open_new(s, err) || !open_env(s, s->dir, err) || !open_schema(s, err) || !sync_data(s, err) ||
+        !store_load_begin(s, err)) {
         store_free(s);
         return NULL;
     }

@@ -330,14 +330,13 @@ static bool import_commit(struct import *x)
     uint64_t high_water[2] = {htole64(x->last_id), htole64((uint64_t)x->last_received_ms)};
     struct commit_batch batch = {
         .ops = x->ops, .n = x->n_ops, .high_water = {(const char *)high_water, sizeof high_water}};
-    int status = 0;
-    uint64_t us;
+    struct commit_result result = {0};
 
     commit_give(x->s->committer, &batch);
     commit_wait(x->s->committer);
-    (void)commit_take(x->s->committer, &status, &us);
+    (void)commit_take(x->s->committer, &result);
     ops_free(x);
-    return status == 0 || bad_line(x, mdb_strerror(status));
+    return result.status == 0 || bad_line(x, mdb_strerror(result.status));
 }
 
 static bool import_write(struct import *x, const struct import_record *in, const struct flux_event *first,

@@ -235,7 +235,7 @@ static void serve_bare(int listener, int go)
     for (size_t i = 0; i < CLIENTS; i++)
         clients[i] = accept(listener, NULL, NULL);
     int n = event_text(text, 2048, 1);
-    n += sprintf(text + n, "\n\n\r\n");
+    n += snprintf(text + n, sizeof text - (size_t)n, "\n\n\r\n");
     while (read(go, &byte, 1) == 1)
         for (size_t i = 0; i < CLIENTS; i++)
             if (send(clients[i], text, (size_t)n, MSG_NOSIGNAL) != n)

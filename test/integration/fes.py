@@ -7,6 +7,7 @@ Standard library only. Nothing here sleeps for a fixed time and then looks: wait
 """
 
 import collections
+import ctypes
 import http.client
 import json
 import os
@@ -24,6 +25,9 @@ SERVER_BINARY = os.path.abspath(os.environ.get("FES_BINARY", os.path.join(ROOT, 
 
 # Sanitizer builds on a loaded machine are slow; a test that passes never waits this long.
 DEADLINE = float(os.environ.get("FES_DEADLINE", "20"))
+
+# landlock_create_ruleset(NULL, 0, LANDLOCK_CREATE_RULESET_VERSION), by its number on every architecture; -1: none
+LANDLOCK = ctypes.CDLL(None).syscall(444, None, 0, 1)
 
 MERGE_PATCH = "application/merge-patch+json"
 PREFIX = {
@@ -427,6 +431,10 @@ class Server:
             return self.port or self.process.child.poll() is not None
         wait_until(listening, deadline, "flux-event-store listens")
         assert self.port, "flux-event-store did not start\n" + self.process.tail()
+        # Whatever is tested is tested within the sandbox, where the kernel has one.
+        confined = any("confined to the data directory" in line.get("msg", "") for line in self.logs(since_start=True))
+        denied = "--no-sandbox" in self.flags or (self.env or {}).get("FES_LANDLOCK_ABI") == "0"
+        assert confined == (LANDLOCK > 0 and not denied), self.process.tail()
 
     def wait_ready(self, deadline=DEADLINE):
         self.wait_listening(deadline)

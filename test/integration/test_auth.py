@@ -2,15 +2,18 @@
 
 import hashlib
 import hmac
+import http.client
+import json
 import os
 import re
 import signal
 import subprocess
+import threading
 
 import pytest
 
 import fes
-from fes import golden, wait_until
+from fes import Answer, golden, wait_until
 
 KEY = "7152fed34dd6149a7c75a276c510da27cb6f82b0"  # of test/golden/flux/SIGNATURES.txt
 EVENT = b'{"metadata":{"revision":"a"},"timestamp":"0001-01-01T00:01:00Z","reason":"BuildFailed"}'
@@ -110,6 +113,93 @@ def test_rotation_with_two_keys_and_a_reload(make_server, secret):
     server.process.signal(signal.SIGHUP)
     wait_until(lambda: server.post(EVENT, signed("old-key")).status == 401, what="the old key is refused")
     assert server.post(EVENT, signed("new-key")).status == 200
+
+
+class Client(threading.Thread):
+    """Asks again and again on one connection, with what is current. `used`: the newest secret that served it."""
+
+    def __init__(self, server, number, kind, rotation):
+        super().__init__()
+        self.server, self.number, self.kind, self.rotation = server, number, kind, rotation
+        self.used, self.served, self.denied, self.failure = -1, 0, 0, None
+
+    def run(self):
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=fes.DEADLINE)
+        try:
+            while not self.rotation.stop.is_set():
+                self.ask(connection)
+        except (OSError, http.client.HTTPException, AssertionError) as error:
+            self.failure = f"{self.kind} {self.number}, after {self.served}: {error!r}"
+        connection.close()
+
+    def ask(self, connection):
+        before, current = self.rotation.turns, self.rotation.current
+        body = json.dumps({"reason": f"{self.number}-{self.served}"}).encode()
+        name = f"{self.kind}-{current}"
+        headers = signed(name, body) if self.kind == "key" else bearer(name)
+        if self.kind == "read":
+            connection.request("GET", "/events?limit=1", headers=headers)
+        else:
+            connection.request("POST", "/events", body, headers)
+        answer = Answer(connection.getresponse())
+        if answer.status == 200:
+            self.served += 1
+            self.used = current
+            return
+        # There are two keys at any time; a token turns at once, and what was sent before may come behind that.
+        assert answer.status == 401 and self.kind != "key", answer
+        assert before % 2 or self.rotation.turns != before, "denied while nothing turned"
+        self.denied += 1
+
+
+class Rotation:
+    def __init__(self):
+        self.current = 0
+        self.turns = 0  # odd while one is under way
+        self.stop = threading.Event()
+
+
+def test_a_hundred_rotations_lose_no_request(make_server, secret):
+    """Keys and both tokens turn under load: no signed request is denied, and a token's only while it turns."""
+    rotation, rotations = Rotation(), 100
+    server = make_server("--hmac-key-file", secret("even", "key-0"), "--hmac-key-file", secret("odd", "key-x"),
+                         "--post-token-file", secret("post", "post-0"), "--read-token-file", secret("read", "read-0"))
+    clients = [Client(server, number, kind, rotation) for number, kind in enumerate(["key", "key", "post", "read"])]
+    for client in clients:
+        client.start()
+
+    def all_use(number):
+        assert not [client.failure for client in clients if client.failure]
+        return all(client.used == number for client in clients)
+
+    def reads():
+        return sum(line.get("msg") == "secret read again" for line in server.logs())
+
+    try:
+        wait_until(lambda: all_use(0), what="the first secrets are used")
+        for number in range(1, rotations + 1):
+            rotation.turns += 1
+            secret("odd" if number % 2 else "even", f"key-{number}")
+            secret("post", f"post-{number}")
+            secret("read", f"read-{number}")
+            server.process.signal(signal.SIGHUP)
+            wait_until(lambda number=number: reads() >= 3 * number, what=f"rotation {number} was read")
+            rotation.current = number
+            rotation.turns += 1
+            wait_until(lambda number=number: all_use(number), what=f"all use the secrets of rotation {number}")
+    finally:
+        rotation.stop.set()
+        for client in clients:
+            client.join()
+    assert [client.failure for client in clients if client.failure] == []
+    assert reads() == 3 * rotations
+    posted = sum(client.served for client in clients if client.kind != "read")
+    text = server.get("/metrics").text
+    assert f'flux_event_store_events_received_total{{via="webhook"}} {posted}\n' in text
+    assert f'flux_event_store_http_rejected_total{{cause="wrong_token"}} {sum(c.denied for c in clients)}\n' in text
+    assert 'flux_event_store_http_rejected_total{cause="wrong_signature"} 0\n' in text
+    assert server.post(EVENT, signed(f"key-{rotations - 2}")).status == 401
+    assert server.post(EVENT, signed(f"key-{rotations - 1}")).status == 200
 
 
 def test_a_changed_file_is_used_without_a_signal_and_a_missing_one_keeps_the_old(make_server, secret):

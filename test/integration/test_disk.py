@@ -4,6 +4,7 @@ import errno
 import itertools
 import json
 import os
+import re
 import subprocess
 import threading
 import time
@@ -12,6 +13,7 @@ import pytest
 
 import fes
 from fes import ROOT, wait_until
+from test_stream import Stream
 
 PLAIN_BINARY = os.path.join(ROOT, "build/flux-event-store")
 FAIL_LIBRARY = os.path.join(ROOT, "build/test/crash/fail_nth.so")
@@ -26,6 +28,13 @@ def small_disk(tmp_path):
         pytest.skip("needs the right to mount")
     yield disk
     subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def counted(server, name):
+    """The metric of this name, labels included; 0 when it has no series."""
+    found = re.search(rf"^flux_event_store_{re.escape(name)} (\d+)$", server.get("/metrics").text, re.MULTILINE)
+    assert found, name
+    return int(found.group(1))
 
 
 def post(server, i, size=20000, **options):
@@ -45,6 +54,7 @@ def fill(disk):
 def test_full_disk(make_server, small_disk):
     server = make_server("--data-dir", str(small_disk / "data"), "--max-size", "0")
     assert post(server, 0).status == 200
+    before = Stream(server, "?after=0")
     fill(small_disk)
     stored = ["1"]
     for i in range(1, 400):
@@ -67,9 +77,18 @@ def test_full_disk(make_server, small_disk):
         assert server.get(f"/events/{identity}").status == 200
     assert [r["id"] for r in server.get("/events?limit=1000").json()] == stored
     assert server.get("/verdict?revision=a").json()["verdict"] == "waiting"
+    assert counted(server, 'events_refused_total{cause="disk_full"}') == 21
+    assert counted(server, 'http_rejected_total{cause="disk_full"}') == 21
+    assert counted(server, "commits_failed_total") > 0 and counted(server, "store_ready") == 0
+    meanwhile = Stream(server, "?after=0")
+    for stream in (before, meanwhile):
+        assert stream.until(len(stored)).ids() == [int(identity) for identity in stored]
     (small_disk / "filler").unlink()
     wait_until(lambda: server.get("/readyz").status == 200, 1, "ready within a second after space came back")
     assert post(server, 5000).json() == {"id": str(len(stored) + 1)}
+    for stream in (before, meanwhile):
+        assert stream.until(len(stored) + 1).ids()[-1] == len(stored) + 1
+        stream.close()
     server.kill9()
     server.restart()
     assert [r["id"] for r in server.get("/events?limit=1000").json()] == [str(i + 1) for i in range(len(stored) + 1)]
@@ -97,6 +116,7 @@ def test_no_room(make_server, tmp_path, monkeypatch):
     server = make_server(env={"LD_PRELOAD": FAIL_LIBRARY, "FES_FAIL_CALL": "fallocate", "FES_FAIL_WHILE": str(full),
                               "FES_FAIL_ERRNO": str(errno.ENOSPC)})
     assert post(server, 0).status == 200
+    before = Stream(server, "?after=0")
     full.touch()
     stored = 1
     while (answer := post(server, stored)).status == 200:
@@ -109,19 +129,54 @@ def test_no_room(make_server, tmp_path, monkeypatch):
         assert time.monotonic() - began < 0.1
     assert server.get("/readyz").status == 503
     assert [r["id"] for r in server.get("/events?limit=1000").json()] == [str(i + 1) for i in range(stored)]
+    assert counted(server, 'events_refused_total{cause="disk_full"}') == 21
+    assert counted(server, 'http_rejected_total{cause="disk_full"}') == 21
+    meanwhile = Stream(server, "?after=0")
+    for stream in (before, meanwhile):
+        assert stream.until(stored).ids() == list(range(1, stored + 1))
     full.unlink()
     wait_until(lambda: post(server, 5000).status == 200, 1, "accepted within a second after space came back")
     assert server.get("/readyz").status == 200
     assert server.get("/events?order=desc&limit=1").json()[0]["id"] == str(stored + 1)
+    for stream in (before, meanwhile):
+        assert stream.until(stored + 1).ids()[-1] == stored + 1
+        stream.close()
 
 
-@pytest.mark.parametrize("call", ["fdatasync", "meta", "pwrite"])
-def test_sync_error_ends_the_process(make_server, tmp_path, monkeypatch, call):
-    """What the page cache shows after a failed sync may not be on disk: only a new process can be trusted."""
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG], ids=errno.errorcode.get)
+@pytest.mark.parametrize("call", ["fdatasync", "data"])
+def test_no_room_is_noticed_late(make_server, tmp_path, monkeypatch, call, error):
+    """A thin volume or a quota has no room for what was reserved: LMDB can go on, so the server does (docs/faults.md)."""
+    monkeypatch.setattr(fes, "SERVER_BINARY", PLAIN_BINARY)
+    full = tmp_path / "full"
+    server = make_server(env={"LD_PRELOAD": FAIL_LIBRARY, "FES_FAIL_CALL": call, "FES_FAIL_WHILE": str(full),
+                              "FES_FAIL_ERRNO": str(error)})
+    assert [post(server, i).status for i in range(5)] == [200] * 5
+    full.touch()
+    for i in range(20):
+        answer = post(server, 100 + i)
+        assert answer.status == 503 and "disk is full" in answer.json()["error"], answer
+        assert server.get("/readyz").status == 503 and server.get("/healthz").status == 200
+        assert [r["id"] for r in server.get("/events").json()] == ["1", "2", "3", "4", "5"]
+    full.unlink()
+    wait_until(lambda: post(server, 200).status == 200, 1, "accepted within a second after space came back")
+    assert server.get("/readyz").status == 200
+    told = [line["msg"] for line in server.logs() if line.get("level") == "error"]
+    assert told == ["the disk is full: events are refused"], told
+    server.kill9()
+    server.restart()
+    assert [r["reason"] for r in server.get("/events").json()] == ["r0", "r1", "r2", "r3", "r4", "r200"]
+
+
+@pytest.mark.parametrize("call, error", [("fdatasync", errno.EIO), ("meta", errno.EIO), ("pwrite", errno.EIO),
+                                         ("meta", errno.ENOSPC), ("meta", errno.EDQUOT), ("meta", errno.ENOMEM)])
+def test_sync_error_ends_the_process(make_server, tmp_path, monkeypatch, call, error):
+    """What the page cache shows after a failed sync may not be on disk: only a new process can be trusted. After a
+    failed meta page LMDB refuses every transaction, whatever the error was."""
     monkeypatch.setattr(fes, "SERVER_BINARY", PLAIN_BINARY)
     broken = tmp_path / "broken"
     server = make_server(env={"LD_PRELOAD": FAIL_LIBRARY, "FES_FAIL_CALL": call, "FES_FAIL_WHILE": str(broken),
-                              "FES_FAIL_ERRNO": str(errno.EIO)})
+                              "FES_FAIL_ERRNO": str(error)})
     acknowledged = {}
 
     def send(sender):
@@ -146,7 +201,9 @@ def test_sync_error_ends_the_process(make_server, tmp_path, monkeypatch, call):
         sender.join(fes.DEADLINE)
     told = [line for line in server.logs() if line.get("level") == "error"]
     assert len(told) == 1 and server.data_dir in told[0]["error"], told
-    assert told[0]["error"].endswith("Input/output error; restart, and check the disk"), told
+    assert told[0]["error"].endswith(f"{os.strerror(error)}; restart, and check the disk"), told
+    refused = [line for line in server.logs() if line.get("msg") == "request refused"]
+    assert {(line["cause"], line["status"]) for line in refused} == {("store_failed", 503)}, refused
     broken.unlink()
     server.restart()
     stored = {}
@@ -162,6 +219,7 @@ def test_stalled_disk(make_server, tmp_path, monkeypatch, record_property, secon
     hold = tmp_path / "hold"  # in the data directory: the sandbox lets no other place be written
     server = make_server(data_dir=tmp_path, env={"LD_PRELOAD": HOLD_LIBRARY, "FES_HOLD": str(hold)})
     assert post(server, 0).status == 200
+    before = Stream(server, "?after=0").until(1)
     hold.touch()
     answers = []
 
@@ -174,6 +232,7 @@ def test_stalled_disk(make_server, tmp_path, monkeypatch, record_property, secon
     try:
         wait_until(lambda: os.path.exists(f"{hold}.held"), what="the disk is stuck")
         wait_until(lambda: len(answers) > 0, what="the queue has reached its bound")
+        meanwhile = Stream(server, "?after=0").until(1)
         took = []
         end = time.monotonic() + seconds
         while len(took) < 600 or time.monotonic() < end:
@@ -181,12 +240,22 @@ def test_stalled_disk(make_server, tmp_path, monkeypatch, record_property, secon
                 began = time.monotonic()
                 assert server.get(path).status == 200
                 took.append(time.monotonic() - began)
-        # A loop that waits for the disk would not answer at all. The 99th percentile is this machine's, and shown.
+        # A loop that waits for the disk would not answer at all. How late the 99th percentile is depends on what else the
+        # machine does; a quarter of a second is far from that, and from the disk's too.
         took.sort()
-        record_property("p99_ms", round(took[len(took) * 99 // 100] * 1000, 1))
-        assert took[len(took) // 2] < 0.020, took[-10:]
+        p99 = took[len(took) * 99 // 100]
+        record_property("p99_ms", round(p99 * 1000, 1))
+        assert took[len(took) // 2] < 0.020 and p99 < 0.250, took[-30:]
         assert set(answers) == {503}, "an event was acknowledged that cannot be on disk"
         assert len(answers) < len(senders), "none waits"
+        assert counted(server, 'http_rejected_total{cause="queue_full"}') + \
+            counted(server, 'http_rejected_total{cause="bodies_full"}') == len(answers)
+        assert counted(server, 'events_refused_total{cause="queue_full"}') == \
+            counted(server, 'http_rejected_total{cause="queue_full"}')
+        for stream in (before, meanwhile):
+            assert stream.poll().ids() == [1] and not stream.closed
+            # One every 15 s; that of a client without a position is sent at once, and this one had a position.
+            assert stream.comments >= seconds // 15 - 1, stream.comments
     finally:
         hold.unlink()
     for sender in senders:
@@ -198,3 +267,6 @@ def test_stalled_disk(make_server, tmp_path, monkeypatch, record_property, secon
         kept += len(page)
         after = page[-1]["id"]
     assert kept == 1 + answers.count(200)
+    for stream in (before, meanwhile):
+        assert stream.until(kept).ids() == list(range(1, kept + 1))
+        stream.close()

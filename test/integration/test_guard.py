@@ -4,6 +4,7 @@ docs/http-limits.md says what is refused and how; test/unit/http_guard.c has eve
 test/differential those that nobody thought of.
 """
 
+import http.client
 import os
 import re
 import resource
@@ -111,9 +112,38 @@ def test_two_thousand_connections_with_256_descriptors(make_server, monkeypatch,
     assert 1 <= len(lines) <= time.monotonic() - start + 2, lines
 
 
+def admin_port(server):
+    return next(int(line["address"].rsplit(":", 1)[1]) for line in server.logs()
+                if line.get("serves") == "http, probes and metrics")
+
+
+def probes_answer(server, port, times=20):
+    """On the listener of their own, each at once, however many knock at the other one."""
+    for _ in range(times):
+        for path in ("/healthz", "/readyz", "/metrics"):
+            start = time.monotonic()
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=fes.DEADLINE)
+            connection.request("GET", path)
+            assert connection.getresponse().status == 200
+            connection.close()
+            assert time.monotonic() - start < 1, f"{path} after {time.monotonic() - start:.2f} s"
+
+
+def paused(server, port, cause):
+    """How often accepting was paused for this cause."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=fes.DEADLINE)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    return int(re.search(rf'accept_paused_total{{cause="{cause}"}} (\d+)', text).group(1))
+
+
 def test_out_of_descriptors(make_server):
-    """The limit is met unforeseen: no busy loop, a line a second, and all is well again within a second."""
-    server = make_server()
+    """The limit is met unforeseen: no busy loop, a line a second, probes all the while, and all is well again at once.
+
+    At the main listener the probe stands behind two thousand clients, and is served when the kernel hands it over."""
+    server = make_server("--admin-listen", "127.0.0.1:0")
+    port = admin_port(server)
     pid = server.process.child.pid
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (descriptors(server) + 50, before[1]))
@@ -122,12 +152,36 @@ def test_out_of_descriptors(make_server):
     try:
         used = seconds_of(server, 2)
         assert used < 0.2, f"{used:.0%} of a processor"
+        probes_answer(server, port)
+        answers_within(server, fes.DEADLINE)
+        assert paused(server, port, "error") > 0
     finally:
         for client in clients:
             client.close()
     answers_within(server, 1)
     lines = [line for line in server.logs() if line.get("msg") == "cannot accept connections"]
     assert 1 <= len(lines) <= time.monotonic() - start + 2, lines
+
+
+def test_probes_while_every_connection_is_being_answered(make_server, monkeypatch, tmp_path):
+    """At the limit, and nobody may end for another: who comes waits in the kernel, and the probes have their own room."""
+    limited(monkeypatch, tmp_path, 400)
+    server = make_server("--admin-listen", "127.0.0.1:0")
+    port = admin_port(server)
+    clients = crowd(server, 200, b"GET /wait?revision=never&timeout=1m HTTP/1.1\r\nHost: x\r\n\r\n")
+    try:
+        wait_until(lambda: paused(server, port, "connections") > 0, what="the limit is reached")
+        probes_answer(server, port)
+        with server.socket() as late:
+            late.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert not select.select([late], [], [], 0.3)[0], "somebody ended for it"
+            probes_answer(server, port, 1)
+            for client in clients:
+                client.close()
+            assert late.recv(4096).startswith(b"HTTP/1.1 200 ")
+    finally:
+        for client in clients:
+            client.close()
 
 
 def test_a_storm_of_connections_leaves_nothing(make_server):
@@ -202,5 +256,8 @@ def test_heads_and_bodies_have_deadlines(make_server):
         low, high = (29.5, 36) if name == "body" else (9.5, 16)
         assert low < seconds < high, f"{name} ended after {seconds:.1f} s"
         assert answer.startswith(b"HTTP/1.1 408 ") if name != "silent" else answer == b"", (name, answer)
+    text = server.get("/metrics").text
+    for cause in ("head_timeout", "body_timeout"):
+        assert f'http_rejected_total{{cause="{cause}"}} 50\n' in text, cause
     for client, _ in clients.values():
         client.close()

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from fes import wait_until
+from test_guard import cpu_seconds
 
 IDLE_SECONDS = 60
 
@@ -20,7 +21,7 @@ def wakeups(pid):
 
 
 @pytest.mark.slow
-def test_idle(make_fake, make_server):
+def test_idle(make_fake, make_server, record_property):
     fake = make_fake("--on", "kustomizations", "--on", "helmreleases")
     server = make_server(fake=fake)
     fake.create_customrun("waits", "r")
@@ -30,9 +31,13 @@ def test_idle(make_fake, make_server):
     wait_until(lambda: len(fake.list("events", namespace="default")["items"]) == 2, what="both Events were created")
     fake.clear_log()
     pid = server.process.child.pid
-    before, start = wakeups(pid), time.monotonic()
+    before, used, start = wakeups(pid), cpu_seconds(server), time.monotonic()
     wait_until(lambda: time.monotonic() - start > IDLE_SECONDS, deadline=IDLE_SECONDS + 10, what="idle time")
-    woken = wakeups(pid) - before
+    woken, used = wakeups(pid) - before, cpu_seconds(server) - used
     ours = [r for r in fake.log() if r["userAgent"].startswith("flux-event-store")]
     assert ours == [], "a request was made while there was nothing to do"
     assert woken <= IDLE_SECONDS, f"woke {woken} times in {IDLE_SECONDS} s"
+    # What "0 %" means to a tool that shows tenths.
+    assert used < IDLE_SECONDS / 2000, f"used {used * 1000:.1f} ms of a processor in {IDLE_SECONDS} s"
+    record_property("cpu_ms", round(used * 1000, 2))
+    record_property("wakeups", woken)

@@ -2,7 +2,6 @@
 
 The released one, because a sanitizer must read files that the sandbox would refuse (store/sandbox.c)."""
 
-import ctypes
 import os
 import re
 import signal
@@ -14,20 +13,23 @@ import fes
 from fes import ROOT, wait_until
 
 PLAIN_BINARY = os.path.join(ROOT, "build/flux-event-store")
+OLDER_KERNEL = os.path.join(ROOT, "build/test/landlock_abi.so")
 INTRUDER = os.path.join(ROOT, "build/test/intruder.so")
 REFUSED = 13  # EACCES
 
-# landlock_create_ruleset(NULL, 0, LANDLOCK_CREATE_RULESET_VERSION), by its number on every architecture
-ABI = ctypes.CDLL(None).syscall(444, None, 0, 1)
-pytestmark = pytest.mark.skipif(ABI < 4, reason=f"Landlock 4 (Linux 6.7) is needed to see all of it; here it is {ABI}")
+pytestmark = pytest.mark.skipif(fes.LANDLOCK < 4,
+                                reason=f"Landlock 4 (Linux 6.7) is needed to see all of it; here it is {fes.LANDLOCK}")
 
 
 @pytest.fixture
 def intruded(make_server, monkeypatch):
-    """intruded(server flags..., words=[...]): a server, and {(thread, word): errno} of what the intruder tried."""
-    def run(*flags, words, **options):
+    """intruded(server flags..., words=[...], abi=None): a server, on a kernel whose Landlock is of that version, and {(thread, word): errno} of what the intruder tried."""
+    def run(*flags, words, abi=None, **options):
         monkeypatch.setattr(fes, "SERVER_BINARY", PLAIN_BINARY)
-        server = make_server(*flags, env={"LD_PRELOAD": INTRUDER, "FES_INTRUDE": ";".join(words)}, **options)
+        env = {"LD_PRELOAD": INTRUDER, "FES_INTRUDE": ";".join(words)}
+        if abi is not None:
+            env = {**env, "LD_PRELOAD": f"{INTRUDER}:{OLDER_KERNEL}", "FES_LANDLOCK_ABI": str(abi)}
+        server = make_server(*flags, env=env, **options)
         server.process.signal(signal.SIGUSR2)
         assert server.request("POST", "/events", b'{"reason":"x"}').status == 200  # the writer's thread
 
@@ -92,6 +94,24 @@ def test_no_sandbox_leaves_all_open(intruded):
     server, seen = intruded("--no-sandbox", words=["read:/etc/passwd", "bind:0", "dumpable:"])
     assert seen == {**both("read:/etc/passwd", 0), **both("bind:0", 0), **both("dumpable:", 1)}
     assert not [line for line in server.logs() if "confined" in line.get("msg", "")]
+
+
+@pytest.mark.parametrize("abi", [1, 2, 3])
+def test_an_older_landlock_confines_what_it_can(intruded, abi):
+    """Files, but not yet connections, which the one line says."""
+    server, seen = intruded(words=["read:/etc/passwd", "bind:0"], abi=abi)
+    assert seen == {**both("read:/etc/passwd", REFUSED), **both("bind:0", 0)}
+    lines = [line for line in server.logs() if "confined" in line.get("msg", "")]
+    assert [(line["level"], line["landlock"], line["tcp"]) for line in lines] == [
+        ("info", abi, "not restricted: needs Landlock 4")]
+
+
+def test_without_landlock_it_serves_and_says_so_once(intruded):
+    server, seen = intruded(words=["read:/etc/passwd", "dumpable:"], abi=0)
+    assert seen == {**both("read:/etc/passwd", 0), **both("dumpable:", 0)}, "what does not need Landlock is given up"
+    lines = [line for line in server.logs() if "confined" in line.get("msg", "")]
+    assert [(line["level"], line["error"]) for line in lines] == [("warn", "Function not implemented")]
+    assert lines[0]["msg"].startswith("not confined: this kernel has no Landlock")
 
 
 def test_secret_rotates_as_the_kubelet_does(make_server, monkeypatch, tmp_path):

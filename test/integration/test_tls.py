@@ -1,13 +1,16 @@
 """TLS on --listen and the listener for probes, through the real binary, with certificates made by openssl."""
 
+import datetime
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import ssl
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -96,6 +99,12 @@ def admin(server, path):
         connection.close()
 
 
+def counted(server, name):
+    found = re.search(rf"^flux_event_store_{re.escape(name)} (\d+)$", admin(server, "/metrics").text, re.MULTILINE)
+    assert found, name
+    return int(found.group(1))
+
+
 def context_for(authority, pair=None):
     context = ssl.create_default_context(cafile=authority.cert)
     if pair:
@@ -149,7 +158,37 @@ def test_plain_text_is_refused_on_the_tls_port(start):
         raw.sendall(b"POST /events HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}")
         answer = raw.recv(4096)
     assert answer.startswith(b"HTTP/1.1 400 ") and b"this port speaks TLS" in answer
-    assert 'flux_event_store_events_received_total{via="webhook"} 0' in admin(server, "/metrics").text
+    assert counted(server, 'events_received_total{via="webhook"}') == 0
+    assert counted(server, 'http_rejected_total{cause="plain_http"}') == 1
+    assert counted(server, 'http_requests_total{code="400"}') == 1
+
+
+def failed_handshakes(server):
+    return {cause: counted(server, f'tls_handshakes_failed_total{{cause="{cause}"}}')
+            for cause in ("client_certificate", "refused_by_client", "protocol")}
+
+
+def test_failed_handshakes_are_counted_and_logged_once_a_second(start, authority, tmp_path):
+    """Each by its cause: no certificate from the client, a client that does not know the CA, no protocol in common."""
+    server = start("--tls-client-ca-file", Authority(tmp_path, "clients").cert)
+    http2 = context_for(authority)
+    http2.set_alpn_protocols(["h2"])
+    contexts = {"client_certificate": context_for(authority), "refused_by_client": ssl.create_default_context(),
+                "protocol": http2}
+    sent, end = 0, time.monotonic() + 2.2
+    while time.monotonic() < end:
+        for context in contexts.values():
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                send(connect(server, context))
+        sent += 1
+    wait_until(lambda: failed_handshakes(server) == dict.fromkeys(contexts, sent), what=f"{sent} of each")
+    for cause in contexts:
+        lines = [line for line in server.logs() if line.get("cause") == cause]
+        assert {(line["msg"], line["level"]) for line in lines} == {("TLS handshake failed", "warn")}, lines
+        times = [datetime.datetime.fromisoformat(line["time"].replace("Z", "+00:00")).timestamp() for line in lines]
+        assert 2 <= len(lines) < sent / 2, (sent, lines)
+        assert min(b - a for a, b in zip(times, times[1:])) >= 0.99, lines
+        assert lines[0]["handshakes"] == 1 and sum(line["handshakes"] for line in lines) <= sent
 
 
 def test_client_certificates(start, authority, tmp_path):
@@ -165,6 +204,39 @@ def test_client_certificates(start, authority, tmp_path):
             send(connect(server, context_for(authority, pair)))
     assert admin(server, "/healthz").status == 200
     wait_until(lambda: any(line.get("msg") == "TLS handshake failed" for line in server.logs()), what="a log line")
+
+
+def test_another_client_ca(start, authority, tmp_path):
+    """Taken over without a restart: the clients of the CA that is gone are refused, those of the new one are served."""
+    first, second = Authority(tmp_path, "first"), Authority(tmp_path, "second")
+    trusted = tmp_path / "trusted.crt"
+
+    def trust(*authorities):
+        before = reads(server)
+        new = tmp_path / "trusted.new"
+        new.write_text("".join(open(a.cert, encoding="ascii").read() for a in authorities))
+        new.rename(trusted)
+        server.process.signal(signal.SIGHUP)
+        wait_until(lambda: reads(server) > before, what="the CA was read again")
+
+    def posts(context):
+        try:
+            return send(connect(server, context), "POST", "/events", event("a")).status
+        except (ssl.SSLError, ConnectionError):
+            return "refused"
+
+    trusted.write_text(open(first.cert, encoding="ascii").read())
+    server = start("--tls-client-ca-file", str(trusted))
+    old, new = (context_for(authority, a.sign("flux")) for a in (first, second))
+    standing = connect(server, old)
+    assert send(standing, "POST", "/events", event("a")).status == 200
+    assert (posts(old), posts(new)) == (200, "refused")
+    trust(first, second)
+    assert (posts(old), posts(new)) == (200, 200)
+    trust(second)
+    assert (posts(old), posts(new)) == ("refused", 200)
+    assert send(standing, "POST", "/events", event("a")).status == 200, "a connection that stands goes on"
+    standing.close()
 
 
 def test_a_hundred_rotations_lose_no_request(start, authority):

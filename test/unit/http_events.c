@@ -293,6 +293,7 @@ static void test_post_errors(void)
     CHECK_HAS(client_in(&c), STR("\r\nRetry-After: 2\r\n"));
     CHECK_INT(get(&c, "/events", &body), 503);
     CHECK_INT(get(&c, "/events/1", &body), 503);
+    CHECK_INT(rig_refused(&app.rig, CAUSE_STARTING), 3);
     open_store(&app, 100);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         harness_case("%s", rows[i].body);
@@ -310,6 +311,7 @@ static void test_post_errors(void)
     RIG_UNTIL(&app.rig, store_pending(app.store));
     CHECK_INT(post(&c, STR("{\"message\":\"another one, of thirty-five bytes\"}"), &body), 503);
     CHECK_HAS(client_in(&c), STR("\r\nRetry-After: 2\r\n"));
+    CHECK_INT(rig_refused(&app.rig, CAUSE_QUEUE_FULL), 1);
     app.hold = false;
     CHECK_INT(client_answer(&other, NULL), 200);
     client_close(&other);

@@ -325,6 +325,8 @@ static void test_deadlines_are_absolute(void)
         CHECK_INT(answer_at(client_in(&c), false, NULL, NULL), cases[i].status);
         client_close(&c);
     }
+    CHECK_INT(rig_refused(&rig, CAUSE_HEAD_TIME), 2);
+    CHECK_INT(rig_refused(&rig, CAUSE_BODY_TIME), 1);
     rig_stop(&rig);
 }
 
@@ -364,6 +366,7 @@ static void test_body_total(void)
     client_text(&b, "POST /ok HTTP/1.1\r\n" H "Content-Length: 7000\r\n\r\n");
     client_send(&b, (struct str){bytes, sizeof bytes});
     CHECK_INT(client_answer(&b, NULL), 503);
+    CHECK_INT(rig_refused(&rig, CAUSE_BODIES), 2);
     client_close(&a);
     client_close(&b);
     rig_stop(&rig);
@@ -414,6 +417,8 @@ static void test_connection_limit(void)
     for (int i = 0; i < 20; i++)
         event_base_loop(rig.base, EVLOOP_NONBLOCK);
     CHECK_INT(http_server_connections(rig.server), 3);
+    CHECK_INT(rig_paused(&rig, PAUSE_CONNECTIONS), 1);
+    CHECK_INT(rig_paused(&rig, PAUSE_ERROR), 0);
     client_close(&c[0]);
     client_text(&c[3], "ET /ok HTTP/1.1\r\n" H "\r\n");
     CHECK_INT(client_answer(&c[3], NULL), 200);

@@ -359,6 +359,46 @@ static void test_stop_accepting(void)
     rig_stop(&app.rig);
 }
 
+/* What has begun to come when the server stops is answered: a body on its way, a head on its way, and a request that
+ * lies in the kernel of a connection that was idle. Nobody's connection is reset. */
+static void test_stop_while_requests_come(void)
+{
+    static const char whole[] = "GET /echo HTTP/1.1\r\n" H "A: late\r\n\r\n";
+    enum { BODY, HEAD, KERNEL, IDLE, N };
+    struct app app;
+    struct client c[N];
+
+    start(&app, NULL);
+    for (int i = 0; i < N; i++) {
+        client_open(&c[i], &app.rig);
+        client_text(&c[i], "GET /echo HTTP/1.1\r\n" H "\r\n");
+        CHECK_INT(client_answer(&c[i], NULL), 200);
+        client_next(&c[i]);
+    }
+    client_text(&c[BODY], "POST /post HTTP/1.1\r\n" H "Content-Length: 6\r\n\r\nabc");
+    client_text(&c[HEAD], "POST /post HTT");
+    rig_turn(&app.rig, 5);
+    CHECK_INT(http_server_unanswered(app.rig.server), 2);
+    CHECK(client_try_send(&c[KERNEL], whole, sizeof whole - 1) == sizeof whole - 1);
+    http_server_stop_accepting(app.rig.server);
+    CHECK_INT(http_server_unanswered(app.rig.server), 3);
+    client_wait_closed(&c[IDLE]);
+    CHECK_INT(client_answer(&c[KERNEL], NULL), 200);
+    CHECK_HAS(client_in(&c[KERNEL]), STR("a=late"));
+    client_text(&c[BODY], "def");
+    client_text(&c[HEAD], "P/1.1\r\n" H "Content-Length: 3\r\n\r\nabc");
+    CHECK_INT(client_answer(&c[BODY], NULL), 200);
+    CHECK_INT(client_answer(&c[HEAD], NULL), 200);
+    for (int i = 0; i < N; i++) {
+        client_wait_closed(&c[i]);
+        CHECK(!c[i].reset);
+        CHECK(i == IDLE || str_has(client_in(&c[i]), STR("\r\nConnection: close\r\n")));
+        client_close(&c[i]);
+    }
+    CHECK_INT(http_server_unanswered(app.rig.server), 0);
+    rig_stop(&app.rig);
+}
+
 static void test_listen_addresses(void)
 {
     static const struct {
@@ -486,6 +526,8 @@ static void test_out_of_descriptors(void)
     setrlimit(RLIMIT_NOFILE, &old);
     CHECK_INT(app.rig.reports, 1);
     CHECK_TEXT(app.rig.last_report, "cannot accept connections");
+    CHECK(rig_paused(&app.rig, PAUSE_ERROR) > 0);
+    CHECK_INT(rig_paused(&app.rig, PAUSE_CONNECTIONS), 0);
     CHECK(turns < 40);
     CHECK_INT(client_answer(&c, NULL), 200);
     client_close(&c);
@@ -569,6 +611,7 @@ int main(void)
                                        TEST(test_half_closed_client),
                                        TEST(test_free_with_requests_in_hand),
                                        TEST(test_stop_accepting),
+                                       TEST(test_stop_while_requests_come),
                                        TEST(test_listen_addresses),
                                        TEST(test_out_of_descriptors),
                                        TEST(test_a_crowd_is_let_in_by_and_by),

@@ -318,8 +318,10 @@ static void test_reader_that_takes_nothing(void)
     pass(&app, 0); /* what the last one made room for */
     pass(&app, STREAM_STALL_MS - 1);
     CHECK_INT(stream_clients(app.stream), 1);
+    CHECK_INT(app.stream->numbers.cut, 0);
     pass(&app, 1);
     CHECK_INT(stream_clients(app.stream), 0);
+    CHECK_INT(app.stream->numbers.cut, 1);
     client_wait_closed(&c);
     client_close(&c);
     last = store_newest(app.store);
@@ -384,6 +386,7 @@ static void test_positions(void)
         CHECK_INT(client_answer(&c, NULL), cases[i].status);
         client_close(&c);
     }
+    CHECK_INT(rig_refused(&app.rig, CAUSE_GONE), 3);
     ask(&c, &app, "?after=x&limit=1", "Accept: application/x-ndjson\r\n");
     CHECK_INT(client_answer(&c, NULL), 400);
     client_close(&c);
@@ -444,6 +447,7 @@ static void test_too_many(void)
     follow(&c[2], &app, "");
     CHECK_INT(client_answer(&c[2], NULL), 503);
     CHECK(has(&c[2], "\r\nRetry-After: 2\r\n"));
+    CHECK_INT(rig_refused(&app.rig, CAUSE_OVERLOAD), 1);
     client_close(&c[2]);
     client_close(&c[0]);
     RIG_UNTIL(&app.rig, stream_clients(app.stream) == 1);
@@ -556,6 +560,64 @@ static void test_export(void)
     stop(&app);
 }
 
+/* Many live readers, none of which reads: each has the event waiting, and it is there once. */
+static void test_one_encoding_for_all(void)
+{
+    enum { READERS = 50, BYTES = 2000000 };
+    struct app app;
+    struct client c[READERS];
+
+    start(&app);
+    for (int i = 0; i < READERS; i++)
+        follow(&c[i], &app, "");
+    RIG_UNTIL(&app.rig, stream_clients(app.stream) == READERS);
+    store_one(&app, "big", 1, BYTES);
+    RIG_UNTIL(&app.rig, app.stream->live_at == 1);
+    size_t waiting = 0;
+    for (int i = 0; i < READERS; i++)
+        waiting += long_unsent(((struct reader *)app.stream->heap.items[i])->answer);
+    CHECK(waiting > (size_t)5 * BYTES); /* or the kernel holds it all, and nothing is shown */
+    CHECK(piece_pool_bytes(app.stream->pool) >= BYTES);
+    CHECK(piece_pool_bytes(app.stream->pool) < (uint64_t)3 * BYTES); /* with what it was given room to grow */
+    for (int i = 0; i < READERS; i++) {
+        RIG_UNTIL(&app.rig, (client_poll(&c[i]), str_ends(client_in(&c[i]), STR("}\n\n\r\n"))));
+        CHECK_INT(occurrences(&c[i], "\ndata: "), 1);
+        client_close(&c[i]);
+    }
+    RIG_UNTIL(&app.rig, piece_pool_bytes(app.stream->pool) == 0);
+    stop(&app);
+}
+
+/* STREAM_MAX_BYTES of records wait for readers that take nothing: nobody gets anything until they are cut, and then whoever
+ * reads goes on where it was. */
+static void test_no_memory_for_streams(void)
+{
+    enum { STUCK = 20, BYTES = 4000000 };
+    struct app app;
+    struct client healthy, stuck[STUCK];
+
+    start(&app);
+    store_one(&app, "big", 1, BYTES);
+    follow(&healthy, &app, "?after=1");
+    for (int i = 0; i < STUCK; i++) /* behind: each has its own encoding */
+        follow(&stuck[i], &app, "?after=0");
+    RIG_UNTIL(&app.rig, stream_clients(app.stream) == STUCK + 1 &&
+                            piece_pool_bytes(app.stream->pool) >= STREAM_MAX_BYTES);
+    CHECK(piece_pool_bytes(app.stream->pool) <= STREAM_MAX_BYTES + 2 * BYTES);
+    store_one(&app, "a", 2, 0);
+    pass(&app, STREAM_STALL_MS - 1);
+    expect_events(&healthy, 0);
+    pass(&app, 1);
+    store_one(&app, "a", 3, 0);
+    expect_events(&healthy, 2);
+    CHECK(has(&healthy, "\nid: 2\ndata: ") && has(&healthy, "\nid: 3\ndata: "));
+    CHECK(app.stream->numbers.cut >= STREAM_MAX_BYTES / BYTES);
+    client_close(&healthy);
+    for (int i = 0; i < STUCK; i++)
+        client_close(&stuck[i]);
+    stop(&app);
+}
+
 static void test_piece(void)
 {
     struct piece_pool *pool = piece_pool_new();
@@ -599,6 +661,8 @@ int main(void)
                                        TEST(test_flood),
                                        TEST(test_old_protocol),
                                        TEST(test_export),
+                                       TEST(test_one_encoding_for_all),
+                                       TEST(test_no_memory_for_streams),
                                        TEST(test_piece),
                                        {0}});
 }

@@ -134,6 +134,18 @@ __attribute__((unused)) static void rig_loop(struct rig *rig, int flags)
         rig->on_turn(rig->on_turn_arg);
 }
 
+/* Requests refused for this cause, as /metrics shows them. */
+__attribute__((unused)) static uint64_t rig_refused(const struct rig *rig, enum http_cause cause)
+{
+    return http_server_tally(rig->server)->numbers.rejected[cause];
+}
+
+/* Times that accepting was paused. */
+__attribute__((unused)) static uint64_t rig_paused(const struct rig *rig, enum http_pause cause)
+{
+    return http_server_tally(rig->server)->numbers.paused[cause];
+}
+
 /* One turn of the loop, waiting at most ms. */
 __attribute__((unused)) static void rig_turn(struct rig *rig, int ms)
 {

@@ -299,6 +299,22 @@ static void test_a_new_connection_shows_the_new_certificate(void)
 
 /* ---- handshakes ---- */
 
+struct failures {
+    uint64_t by[N_TLS_FAILURES];
+    uint64_t all;
+};
+
+static struct failures failures_of(struct rig *rig)
+{
+    struct metric_source source = http_server_metrics(rig->server);
+    const struct http_numbers *numbers = source.collect(source.arg);
+    struct failures f = {.all = 0};
+
+    for (int cause = 0; cause < N_TLS_FAILURES; cause++)
+        f.all += f.by[cause] = numbers->tls_failed[cause];
+    return f;
+}
+
 static void test_client_certificates(void)
 {
     static const struct {
@@ -339,6 +355,9 @@ static void test_client_certificates(void)
             CHECK_INT(client_answer(&c, NULL), rows[i].status);
             CHECK_INT(served, rows[i].status == 200);
             CHECK_TEXT(rig.last_error, rows[i].says);
+            struct failures failed = failures_of(&rig);
+            CHECK_INT(failed.by[TLS_FAILED_CLIENT_CERTIFICATE], rows[i].status == 0);
+            CHECK_INT(failed.all, rows[i].status == 0);
             client_close(&c);
             rig_stop(&rig);
         }
@@ -382,6 +401,32 @@ static void test_protocols(void)
             CHECK_STR(((struct str){(const char *)chosen, len}), rows[i].alpn ? STR("http/1.1") : STR_NONE);
         else
             CHECK_TEXT(rig.last_report, "TLS handshake failed");
+        struct failures failed = failures_of(&rig);
+        CHECK_INT(failed.by[TLS_FAILED_PROTOCOL], rows[i].status == 0);
+        CHECK_INT(failed.all, rows[i].status == 0);
+        client_close(&c);
+        rig_stop(&rig);
+    }
+    harness_case("%s", "");
+}
+
+/* The client does not know the server's authority: its alert says so. */
+static void test_a_client_that_refuses(void)
+{
+    struct rig rig;
+    struct client c;
+
+    for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
+        harness_case("%x", (unsigned)version);
+        start(&rig, NULL);
+        SSL_CTX_set_max_proto_version(rig.client, version);
+        SSL_CTX_set_cert_store(rig.client, X509_STORE_new());
+        client_open(&c, &rig);
+        client_text(&c, GET_OK);
+        CHECK_INT(client_answer(&c, NULL), 0);
+        RIG_UNTIL(&rig, failures_of(&rig).all == 1);
+        CHECK_INT(failures_of(&rig).by[TLS_FAILED_REFUSED_BY_CLIENT], 1);
+        CHECK_TEXT(rig.last_report, "TLS handshake failed");
         client_close(&c);
         rig_stop(&rig);
     }
@@ -460,7 +505,10 @@ static void test_a_plain_client_is_told(void)
     struct str answer = plain_answer(&rig, fd, in, sizeof in);
     CHECK(str_starts(answer, STR("HTTP/1.1 400 ")));
     CHECK(str_ends(answer, STR("{\"error\":\"this port speaks TLS: use https\"}\n")));
-    CHECK_TEXT(rig.last_error, "the client speaks HTTP without TLS");
+    CHECK_TEXT(rig.last_report, "request refused");
+    CHECK_TEXT(rig.last_error, "this port speaks TLS: use https");
+    CHECK_INT(rig_refused(&rig, CAUSE_PLAIN), 1);
+    CHECK_INT(failures_of(&rig).all, 0);
     CHECK_INT(http_server_connections(rig.server),
               1); /* reads on, so that the answer is not lost to a reset */
     CHECK(send(fd, GET_OK, strlen(GET_OK), MSG_NOSIGNAL) > 0);
@@ -821,6 +869,7 @@ int main(void)
         TEST(test_client_certificates),
         TEST(test_protocols),
         TEST(test_resumption),
+        TEST(test_a_client_that_refuses),
         TEST(test_a_plain_client_is_told),
         TEST(test_noise),
         TEST(test_deadline_includes_the_handshake),

@@ -327,13 +327,15 @@ static void *failing_malloc(size_t size)
 /* A tree's memory comes in blocks, so only a larger body needs several. */
 static char *body_of_many_blocks(void)
 {
-    enum { MEMBERS = 1000 };
-    char *body = malloc(64 * MEMBERS);
-    size_t len = (size_t)sprintf(body, "{\"metadata\":{\"revision\":\"r\"");
+    enum { MEMBERS = 1000, ROOM = 64 * MEMBERS };
+    char *body = malloc(ROOM);
+    struct text t;
 
+    text_init(&t, body, ROOM);
+    text_add(&t, STR("{\"metadata\":{\"revision\":\"r\""));
     for (int i = 0; i < MEMBERS; i++)
-        len += (size_t)sprintf(body + len, ",\"member-%d\":\"value %d\"", i, i);
-    memcpy(body + len, "}}", 3);
+        text_addf(&t, ",\"member-%d\":\"value %d\"", i, i);
+    text_add(&t, STR("}}"));
     return body;
 }
 

@@ -1,0 +1,76 @@
+/* Looking at a data directory before a server is started on it (see store.h).
+ *
+ * A check may run beside the server that is to be replaced, and as somebody who only wants to know. So it leaves alone what
+ * is in use, and makes nothing that is not there.
+ */
+#include <errno.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "store/lock_priv.h"
+#include "store/store.h"
+
+static bool fail(const char *dir, int error, char err[static STORE_ERROR])
+{
+    struct text text;
+
+    text_init(&text, err, STORE_ERROR);
+    text_addf(&text, "the data directory %s cannot be used: %s", dir, strerror(error));
+    return false;
+}
+
+/* Whether files can be made in a directory that is there. */
+static bool check_dir(const char *named, const char *dir, bool allow_network_fs, char err[static STORE_ERROR])
+{
+    struct stat st;
+
+    if (stat(dir, &st) < 0)
+        return fail(named, errno, err);
+    if (!S_ISDIR(st.st_mode))
+        return fail(named, ENOTDIR, err);
+    if (!allow_network_fs && !lock_check_fs(dir, err))
+        return false;
+    return access(dir, R_OK | W_OK | X_OK) == 0 || fail(named, errno, err);
+}
+
+/* Of a directory that a server would make. */
+static bool check_parent(const struct store_config *config, char err[static STORE_ERROR])
+{
+    char path[PATH_MAX];
+
+    if (snprintf(path, sizeof path, "%s", config->dir) >= (int)sizeof path)
+        return fail(config->dir, ENAMETOOLONG, err);
+    return check_dir(config->dir, dirname(path), config->allow_network_fs, err);
+}
+
+static bool check_content(const struct store_config *config, const struct reporter *reporter,
+                          char err[static STORE_ERROR])
+{
+    char path[PATH_MAX];
+    char holder[HOLDER_MAX];
+
+    if (lock_is_held(config->dir, holder)) {
+        REPORT(reporter, REPORT_INFO, "the data directory is in use; what is in it was not read",
+               FIELD_TEXT("dataDir", config->dir), FIELD_TEXT("by", holder));
+        return true;
+    }
+    if (snprintf(path, sizeof path, "%s/data.mdb", config->dir) >= (int)sizeof path)
+        return fail(config->dir, ENAMETOOLONG, err);
+    if (access(path, F_OK) < 0)
+        return errno == ENOENT || fail(config->dir, errno, err);
+    struct store *s = store_open(config, reporter, err);
+    store_close(s);
+    return s != NULL;
+}
+
+bool store_check(const struct store_config *config, const struct reporter *reporter,
+                 char err[static STORE_ERROR])
+{
+    if (access(config->dir, F_OK) < 0 && errno == ENOENT)
+        return check_parent(config, err);
+    return check_dir(config->dir, config->dir, config->allow_network_fs, err) &&
+           check_content(config, reporter, err);
+}
