@@ -50,6 +50,10 @@ void k8s_client_reload(struct k8s_client *c);
  * and the pod's service account. */
 void k8s_confine(const struct k8s_config *config, struct sandbox *sandbox);
 
+/* A namespace becomes part of a path: only RFC 1123 labels, as Kubernetes has them. False with one line in err that names
+ * the flag. */
+bool k8s_namespaces_check(const char *flag, const struct flag_list *names, char err[static K8S_ERROR]);
+
 enum k8s_verb { K8S_GET, K8S_PATCH, K8S_CREATE };
 
 struct k8s_reply {
