@@ -2,6 +2,8 @@
  * matter. */
 #include "store_fixture.h"
 
+#include <dlfcn.h>
+
 #include "store/ask.h"
 
 #define SHA_1 "5394cb7f48332b2de7c17dd8b8384bbc84b7e738"
@@ -23,6 +25,20 @@ static struct question *question_of(const char *revision, const char *objects, c
     if (!q)
         HARNESS_FAIL("question_new: %s", err);
     return q;
+}
+
+/* Stands before LMDB's, and counts. */
+static size_t n_reads;
+
+int mdb_get(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data)
+{
+    union {
+        void *symbol;
+        int (*function)(MDB_txn *, MDB_dbi, MDB_val *, MDB_val *);
+    } real = {.symbol = dlsym(RTLD_NEXT, "mdb_get")};
+
+    n_reads++;
+    return real.function(txn, dbi, key, data);
 }
 
 static const struct verdict_now now = {.wall_ms = NOW_MS, .failures_from_ms = INT64_MIN};
@@ -362,9 +378,58 @@ static void test_suspended(void)
     fixture_free(f);
 }
 
+/* What an answer costs does not grow with how long its objects have been known. */
+static void test_a_long_history_is_not_read(void)
+{
+    enum { REVISIONS = 400, LATEST = REVISIONS - 1, MOST = 50 };
+    struct fixture *f = fixture_new();
+    char revision[REVISIONS][64];
+    struct said git = {
+        .kind = "GitRepository", .namespace = "flux-system", .name = "repo", .reason = "NewArtifact"};
+    int64_t at_ms = NOW_MS;
+
+    for (int i = 0; i < REVISIONS; i++, at_ms += 60000) {
+        (void)snprintf(revision[i], sizeof revision[i], "main@sha1:%08x%032x", (unsigned)i * 2654435761U, i);
+        struct said said[] = {git, app("drifts", "Progressing", revision[i], at_ms - 800),
+                              app("apps", "ReconciliationSucceeded", revision[i], at_ms - 700),
+                              app("steady", "ReconciliationSucceeded", revision[0], at_ms - 600),
+                              app("steady", "Progressing", revision[i], at_ms - 500)};
+        said[0].revision = revision[i];
+        said[0].timestamp_ms = at_ms - 900;
+        f->n_done = 0;
+        for (size_t n = 0; n < sizeof said / sizeof said[0]; n++)
+            if (i < LATEST || n < 2)
+                CHECK_INT(fixture_say(f, &said[n], at_ms, 0), STORE_OK);
+        if (i % 100 == 99)
+            fixture_settle(f);
+    }
+    fixture_settle(f);
+    const struct {
+        const char *what, *revision, *objects;
+        enum verdict_state want;
+    } rows[] = {
+        {"a source", revision[LATEST], NULL, VERDICT_WAITING},
+        {"an object that never decides", revision[LATEST], "Kustomization/flux-system/drifts",
+         VERDICT_WAITING},
+        {"another revision came", revision[LATEST - 1], "Kustomization/flux-system/apps", VERDICT_SUCCEEDED},
+        {"one decision, said again and again", revision[1], "Kustomization/flux-system/steady",
+         VERDICT_WAITING},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        harness_case("%s", rows[i].what);
+        n_reads = 0;
+        CHECK_TEXT(verdict_state_text(state_of(f, rows[i].revision, rows[i].objects)),
+                   verdict_state_text(rows[i].want));
+        if (n_reads > MOST)
+            HARNESS_FAIL("%zu records were read, want at most %d", n_reads, MOST);
+    }
+    fixture_free(f);
+}
+
 int main(void)
 {
     return harness_run((struct test[]){TEST(test_stories),
+                                       TEST(test_a_long_history_is_not_read),
                                        TEST(test_hints),
                                        TEST(test_hints_are_bounded),
                                        TEST(test_only_errors),
