@@ -26,6 +26,8 @@ struct gather {
     const struct question *q;
     struct revision asked;
     struct ask_keys *keys;
+    uint32_t *slots;       /* which of the keys are there: open addressing, 1 + position in keys; 0: empty */
+    size_t n_slots;        /* a power of two, at least twice the keys */
     struct seqs found;     /* everything, repeated and in no order */
     struct record *newest; /* of the object being walked: what is looked for; of several,
                               should they share a key by chance */
@@ -41,24 +43,55 @@ void ask_keys_free(struct ask_keys *keys)
     *keys = (struct ask_keys){0};
 }
 
-/* Notes that the key is looked up. False when it has been already, or when out of memory. */
-static bool key_take(struct gather *g, uint64_t key)
+/* Where the key is, or would be. Keys are SipHash values: their lower bits are as good as any. */
+static uint32_t *slot_of(const struct gather *g, uint64_t key)
+{
+    size_t i = key & (g->n_slots - 1);
+
+    while (g->slots[i] && g->keys->at[g->slots[i] - 1] != key)
+        i = (i + 1) & (g->n_slots - 1);
+    return &g->slots[i];
+}
+
+/* Makes room for one more key in both. */
+static bool keys_reserve(struct gather *g)
 {
     struct ask_keys *keys = g->keys;
 
-    for (size_t i = 0; i < keys->n; i++)
-        if (keys->at[i] == key)
-            return false;
     if (keys->n == keys->cap) {
         size_t cap = keys->cap ? keys->cap * 2 : 8;
         uint64_t *at = realloc(keys->at, cap * sizeof *at);
-        g->failed = g->failed || !at;
         if (!at)
             return false;
         keys->at = at;
         keys->cap = cap;
     }
-    keys->at[keys->n++] = key;
+    if ((keys->n + 1) * 2 <= g->n_slots)
+        return true;
+    size_t n = g->n_slots ? g->n_slots * 2 : 32;
+    uint32_t *slots = calloc(n, sizeof *slots);
+    if (!slots)
+        return false;
+    free(g->slots);
+    g->slots = slots;
+    g->n_slots = n;
+    for (size_t i = 0; i < keys->n; i++)
+        *slot_of(g, keys->at[i]) = (uint32_t)(i + 1);
+    return true;
+}
+
+/* Notes that the key is looked up. False when it has been already, or when out of memory. */
+static bool key_take(struct gather *g, uint64_t key)
+{
+    if (!keys_reserve(g)) {
+        g->failed = true;
+        return false;
+    }
+    uint32_t *slot = slot_of(g, key);
+    if (*slot)
+        return false;
+    g->keys->at[g->keys->n++] = key;
+    *slot = (uint32_t)g->keys->n;
     return true;
 }
 
@@ -287,6 +320,7 @@ struct verdict *ask(struct store *s, const struct question *q, struct verdict_no
     }
     seqs_free(&g.found);
     free(g.newest);
+    free(g.slots);
     ask_keys_free(&own);
     return verdict;
 }

@@ -426,9 +426,50 @@ static void test_a_long_history_is_not_read(void)
     fixture_free(f);
 }
 
+static int by_number(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Many objects report one revision: each key is there, and once. */
+static void test_many_keys(void)
+{
+    enum { OBJECTS = 300 };
+    struct fixture *f = fixture_new();
+    struct question *q = question_of(SHA_1, NULL, NULL);
+    struct ask_keys keys = {0};
+    char name[32];
+
+    for (int i = 0; i < OBJECTS; i++) {
+        (void)snprintf(name, sizeof name, "app-%d", i);
+        struct said said = app(name, "BuildFailed", "main@sha1:" SHA_1, NOW_MS - 9000);
+        CHECK_INT(fixture_say(f, &said, NOW_MS, 0), STORE_OK);
+        said = app(name, "ReconciliationSucceeded", "main@sha1:" SHA_2, NOW_MS - 8000);
+        CHECK_INT(fixture_say(f, &said, NOW_MS, 0), STORE_OK);
+    }
+    fixture_settle(f);
+    for (int again = 0; again < 2; again++) {
+        struct verdict *v = ask(f->store, q, now, &keys);
+        CHECK(v != NULL);
+        CHECK_TEXT(verdict_state_text(v->state), "superseded");
+        CHECK_INT(v->n_objects, OBJECTS);
+        verdict_free(v);
+        /* The asked revision's text and digits, the same of the one that came, and each object. */
+        CHECK_INT(keys.n, OBJECTS + 4);
+        qsort(keys.at, keys.n, sizeof keys.at[0], by_number);
+        for (size_t i = 1; i < keys.n; i++)
+            CHECK(keys.at[i - 1] < keys.at[i]);
+    }
+    ask_keys_free(&keys);
+    question_free(q);
+    fixture_free(f);
+}
+
 int main(void)
 {
     return harness_run((struct test[]){TEST(test_stories),
+                                       TEST(test_many_keys),
                                        TEST(test_a_long_history_is_not_read),
                                        TEST(test_hints),
                                        TEST(test_hints_are_bounded),
