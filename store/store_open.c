@@ -115,6 +115,14 @@ static bool meta_get(MDB_txn *txn, MDB_dbi meta, const char *name, void *ret, si
     return true;
 }
 
+static bool meta_has(MDB_txn *txn, MDB_dbi meta, const char *name)
+{
+    MDB_val key = commit_val(str_of(name));
+    MDB_val value;
+
+    return mdb_get(txn, meta, &key, &value) == 0;
+}
+
 /* The epoch tells one store from another that took its place: a position in the first means nothing in the
  * second. */
 static int create(struct store *s, MDB_txn *txn)
@@ -155,6 +163,10 @@ static bool open_known(struct store *s, MDB_txn *txn, char err[static STORE_ERRO
     if (schema == 0 || !meta_get(txn, s->meta, META_SEED, &seed, sizeof seed) ||
         mdb_dbi_open(txn, "events", 0, &s->events))
         return fail(s, err, "is damaged", "data.mdb lacks a part; restore it from a copy");
+    if (meta_has(txn, s->meta, META_IMPORTING))
+        return fail(
+            s, err, "cannot be used",
+            "an import into it did not end, so it holds a part; remove the directory, and import again");
     s->seed = (struct key_seed){le64toh(seed.k0), le64toh(seed.k1)};
     if (meta_get(txn, s->meta, META_HIGH_WATER, &high_water, sizeof high_water)) {
         s->last_seq = le64toh(high_water[0]);
