@@ -306,7 +306,8 @@ struct import {
     int64_t last_received_ms;
     struct commit_op *ops;
     size_t n_ops;
-    bool begun; /* something was committed */
+    uint64_t n_bytes; /* of the values of ops */
+    bool begun;       /* something was committed */
 };
 
 static bool bad_line(struct import *x, const char *why)
@@ -324,6 +325,7 @@ static void ops_free(struct import *x)
         free(value.to);
     }
     x->n_ops = 0;
+    x->n_bytes = 0;
 }
 
 /* Commits what was gathered. Blocks. */
@@ -367,7 +369,9 @@ static bool import_write(struct import *x, const struct import_record *in, const
         return bad_line(x, "out of memory");
     record_seal(value, len, in->seq);
     x->ops[x->n_ops++] = (struct commit_op){.kind = COMMIT_APPEND, .seq = in->seq, .value = {value, len}};
-    return x->n_ops < STORE_BATCH_EVENTS || import_commit(x, COMMIT_IMPORT_GOES_ON);
+    x->n_bytes += len;
+    return (x->n_ops < STORE_BATCH_EVENTS && x->n_bytes < STORE_BATCH_BYTES) ||
+           import_commit(x, COMMIT_IMPORT_GOES_ON);
 }
 
 static bool import_record(struct import *x, struct str rest, char *base)

@@ -89,8 +89,37 @@ static void test_half_an_import_is_no_store(void)
     (void)fclose(in);
 }
 
+/* Memory and commits are bounded however large the bodies are. */
+static void test_pieces_are_bounded(void)
+{
+    static const struct {
+        size_t records, body_len, commits;
+    } rows[] = {
+        {10, 64, 1},
+        {STORE_BATCH_EVENTS + 1, 64, 2},
+        {STORE_BATCH_EVENTS, 64, 2}, /* the last takes the mark away */
+        {20, 1 << 20, 6},            /* four records are more than STORE_BATCH_BYTES */
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        FILE *in = export_of(rows[i].records, rows[i].body_len);
+        struct fixture *f = fixture_new();
+        struct commits commits = {0};
+        char err[STORE_ERROR] = "";
+        harness_case("%zu records of %zu bytes", rows[i].records, rows[i].body_len);
+        if (!import(f, in, &commits, err))
+            HARNESS_FAIL("%s", err);
+        CHECK_INT(commits.n, rows[i].commits);
+        fixture_reopen(f);
+        CHECK_INT(f->store->stats.records, rows[i].records);
+        fixture_free(f);
+        (void)fclose(in);
+    }
+}
+
 int main(void)
 {
     fixture_in_memory();
-    return harness_run((struct test[]){TEST(test_half_an_import_is_no_store), {0}});
+    return harness_run(
+        (struct test[]){TEST(test_half_an_import_is_no_store), TEST(test_pieces_are_bounded), {0}});
 }
