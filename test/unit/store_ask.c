@@ -328,6 +328,38 @@ static void test_hints_are_bounded(void)
     fixture_free(f);
 }
 
+/* However long a branch is that somebody sends. */
+static void test_hints_are_short(void)
+{
+    enum { LONG = 1 << 16 };
+    struct fixture *f = fixture_new();
+    char *branch = malloc(LONG);
+    char *revision = malloc(LONG + 64);
+    size_t bytes = 0;
+
+    CHECK(branch && revision);
+    check_explained(f, "main", NULL, "branch", false); /* from now on they are noted */
+    for (int i = 0; i < 10; i++) {
+        bool fits = i == 3;
+        size_t len = fits ? QUESTION_MAX_REVISION : LONG - 1;
+        memset(branch, 'a' + i, len);
+        branch[len] = '\0';
+        (void)snprintf(revision, LONG + 64, "%s@sha1:%040d", branch, i);
+        struct said said = app("apps", "ReconciliationSucceeded", revision, NOW_MS - 9000 + i);
+        fixture_store(f, &said, NOW_MS);
+        if (fits)
+            check_explained(f, branch, NULL, "branch, tag or ref", true);
+    }
+    for (size_t i = 0; i < f->store->hints.pointers.n; i++)
+        bytes += strlen(f->store->hints.pointers.at[i].text);
+    for (size_t i = 0; i < f->store->hints.hashes.n; i++)
+        bytes += strlen(f->store->hints.hashes.at[i].text);
+    CHECK(bytes > 0 && bytes < 10000);
+    free(branch);
+    free(revision);
+    fixture_free(f);
+}
+
 /* notification-controller 1.8.0 to 1.8.3 lets no success of a Kustomization through. */
 static void test_only_errors(void)
 {
@@ -473,6 +505,7 @@ int main(void)
                                        TEST(test_a_long_history_is_not_read),
                                        TEST(test_hints),
                                        TEST(test_hints_are_bounded),
+                                       TEST(test_hints_are_short),
                                        TEST(test_only_errors),
                                        TEST(test_suspended),
                                        TEST(test_superseded_by_source),
