@@ -131,15 +131,17 @@ layering: ## each folder includes only what is left of it
 
 # What a Debian machine needs. Nothing is asked; nothing happens when all is there.
 DEPS_build := build-essential pkg-config libevent-dev libjansson-dev libssl-dev liblmdb-dev curl ca-certificates
-DEPS_test  := $(DEPS_build) binutils python3 python3-h11 python3-jsonschema python3-pytest python3-pytest-xdist python3-yaml prometheus
+DEPS_test  := $(DEPS_build) binutils python3 python3-h11 python3-jsonschema python3-pytest python3-pytest-xdist python3-yaml
 DEPS_bench := $(DEPS_build) wrk
 DEPS_fuzz  := $(DEPS_build) clang libclang-rt-14-dev
 DEPS_e2e   := $(DEPS_build) debootstrap etcd-server qemu-user-static
 DEPS_lint  := $(DEPS_build) clang-format cppcheck mandoc shellcheck
 deps: ## install the Debian packages that all targets need
 	@test/deps.sh $(sort $(DEPS_test) $(DEPS_bench) $(DEPS_fuzz) $(DEPS_e2e) $(DEPS_lint))
+	@test/promtool.sh >/dev/null
 deps-%:
 	@test/deps.sh $(DEPS_$*)
+	@$(if $(filter test,$*),test/promtool.sh >/dev/null)
 
 clean: ## remove build/
 	rm -rf build

@@ -483,8 +483,8 @@ static int cluster_init(struct program *p)
     const struct cluster_io io = {p, moment_now, cluster_wake_at};
     char err[CLUSTER_ERROR];
 
-    if (p->config.k8s.disabled)
-        return 0;
+    if (p->config.k8s.disabled) /* its flags are checked all the same */
+        return controller_config_check(&p->config.controller, err) ? 0 : config_error(err);
     p->cluster = cluster_new(p->base, &config, p->store, p->waiters, &io, &p->reporter, err);
     if (!p->cluster)
         return config_error(err);
@@ -661,10 +661,13 @@ int main(int argc, char *argv[])
     bool import = strcmp(words[0], "import") == 0;
     bool offline = import || strcmp(words[0], "export") == 0 || strcmp(words[0], "verify") == 0;
     bool ping = strcmp(words[0], "ping") == 0, one_more = import || ping;
-    if ((!offline && !ping && strcmp(words[0], "serve") != 0) || n_words > 1 + (size_t)one_more ||
-        (one_more && n_words < 2)) {
+    if ((!offline && !ping && strcmp(words[0], "serve") != 0) || (one_more && n_words < 2)) {
         (void)fprintf(stderr, NAME ": %s: use serve, export, import FILE, verify or ping URL; see --help\n",
                       words[0]);
+        return EXIT_CONFIG;
+    }
+    if (n_words > 1 + (size_t)one_more) {
+        (void)fprintf(stderr, NAME ": %s: one word too many after %s; see --help\n", words[1], words[0]);
         return EXIT_CONFIG;
     }
     if (ping)

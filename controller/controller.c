@@ -226,6 +226,26 @@ void controller_set_moment(struct controller *c, struct moment now)
 
 /* ---- life ---- */
 
+static bool refs_read(const struct controller_config *config, struct run_refs *refs,
+                      char err[static CONTROLLER_ERROR])
+{
+    for (size_t i = 0; i < config->refs.n; i++)
+        if (!run_refs_add(refs, config->refs.values[i])) {
+            (void)snprintf(err, CONTROLLER_ERROR,
+                           "--ref: \"%s\" is not apiVersion/kind, as in example.dev/v1/FluxDeploymentWait",
+                           config->refs.values[i]);
+            return false;
+        }
+    return true;
+}
+
+bool controller_config_check(const struct controller_config *config, char err[static CONTROLLER_ERROR])
+{
+    struct run_refs refs = {0};
+
+    return refs_read(config, &refs, err);
+}
+
 struct controller *controller_new(const struct controller_config *config, struct waiters *waiters,
                                   const struct controller_io *io, const struct reporter *reporter,
                                   char err[static CONTROLLER_ERROR])
@@ -244,14 +264,9 @@ struct controller *controller_new(const struct controller_config *config, struct
                              .next_explain_mono_ms = INT64_MIN,
                              .hold_mono_ms = INT64_MIN,
                              .forbidden_mono_ms = INT64_MIN};
-    for (size_t i = 0; i < config->refs.n; i++) {
-        if (!run_refs_add(&c->refs, config->refs.values[i])) {
-            (void)snprintf(err, CONTROLLER_ERROR,
-                           "--ref: \"%s\" is not apiVersion/kind, as in example.dev/v1/FluxDeploymentWait",
-                           config->refs.values[i]);
-            free(c);
-            return NULL;
-        }
+    if (!refs_read(config, &c->refs, err)) {
+        free(c);
+        return NULL;
     }
     return c;
 }

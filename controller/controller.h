@@ -49,6 +49,8 @@ struct controller_io {
 };
 
 #define CONTROLLER_ERROR 256
+/* False with one line in err: what controller_new would refuse. */
+bool controller_config_check(const struct controller_config *config, char err[static CONTROLLER_ERROR]);
 /* NULL with one line in err: a --ref that is not apiVersion/kind. config, io and reporter are copied; waiters
  * outlives the controller. */
 struct controller *controller_new(const struct controller_config *config, struct waiters *waiters,

@@ -13,7 +13,7 @@ struct stream;
 struct events *events_new(struct http_server *server, int64_t (*now_ms)(void),
                           const struct reporter *reporter);
 void events_set_store(struct events *e, struct store *store);
-/* What serves GET /events as a stream and as an export; until then they are answered 406. It outlives the events. */
+/* What serves GET /events as a stream and as an export. Before the first request; it outlives the events. */
 void events_set_stream(struct events *e, struct stream *stream);
 /* After store_close: until then the store may complete appends that were made here. */
 void events_free(struct events *e);

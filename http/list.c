@@ -233,10 +233,7 @@ void list_serve(void *arg, struct http_request *r)
     char err[HTTP_ERROR];
 
     if (wants_export || wants_stream) {
-        if (e->stream)
-            stream_serve(e->stream, r, wants_stream ? STREAM_EVENTS : STREAM_EXPORT);
-        else
-            http_reply_error(e->server, id, 406, "only application/json is served on this path");
+        stream_serve(e->stream, r, wants_stream ? STREAM_EVENTS : STREAM_EXPORT);
         return;
     }
     if (events_not_ready(e, r) || events_too_crowded(e, r))

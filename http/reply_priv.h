@@ -15,7 +15,6 @@ struct evbuffer;
     X(403, "Forbidden")                       \
     X(404, "Not Found")                       \
     X(405, "Method Not Allowed")              \
-    X(406, "Not Acceptable")                  \
     X(408, "Request Timeout")                 \
     X(409, "Conflict")                        \
     X(410, "Gone")                            \

@@ -242,7 +242,7 @@ static bool refused(struct stream *s, struct http_request *r, enum stream_kind k
     if (kind == STREAM_EVENTS && http_request_is_head(r))
         http_reply_method(s->server, id, "GET, POST");
     else if (!s->store)
-        http_reply_error(s->server, id, 503, "the store is being opened: try again");
+        http_reply_cause(s->server, id, CAUSE_STARTING, "the store is being opened: try again");
     else if (s->stopping)
         http_reply_error(s->server, id, 503, "the process is ending: try again");
     else if (s->n >= s->max_readers)

@@ -101,7 +101,6 @@ enum http_cause cause_of_status(int status)
     case 400: return CAUSE_BAD_REQUEST;
     case 404: return CAUSE_NOT_FOUND;
     case 405: return CAUSE_METHOD;
-    case 406: return CAUSE_NOT_ACCEPTABLE;
     case 410: return CAUSE_GONE;
     case 503: return CAUSE_OVERLOAD;
     default: return CAUSE_OTHER;

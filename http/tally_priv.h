@@ -31,7 +31,6 @@
     X(NOT_FOUND, "not_found", 404)                  \
     X(BAD_REQUEST, "bad_request", 400)              \
     X(BAD_EVENT, "bad_event", 400)                  \
-    X(NOT_ACCEPTABLE, "not_acceptable", 406)        \
     X(GONE, "gone", 410)                            \
     X(STARTING, "starting", 503)                    \
     X(QUEUE_FULL, "queue_full", 503)                \

@@ -21,12 +21,30 @@ static void list_add(struct flag_list *list, const char *value, bool given)
     list->values[list->n++] = value;
 }
 
+static bool size_set(const struct flag *flag, uint64_t *field, const char *value, char err[static FLAG_ERROR])
+{
+    char least[SIZE_TEXT];
+    uint64_t bytes;
+
+    if (!size_parse(str_of(value), &bytes)) {
+        (void)snprintf(err, FLAG_ERROR, "%s: \"%s\" is not a size; write it such as 64MiB or 1GiB",
+                       flag->name, value);
+        return false;
+    }
+    if (flag->type == FLAG_ROOM && bytes > 0 && bytes < FLAG_ROOM_LEAST) {
+        (void)snprintf(err, FLAG_ERROR, "%s: \"%s\" is too small; give %s or more, or 0 for no bound",
+                       flag->name, value, size_format(FLAG_ROOM_LEAST, least));
+        return false;
+    }
+    *field = bytes;
+    return true;
+}
+
 /* Stores one value. False with the reason in err. */
 static bool flag_set(const struct flag *flag, void *field, const char *value, bool given,
                      char err[static FLAG_ERROR])
 {
     int64_t ms;
-    uint64_t bytes;
 
     switch (flag->type) {
     case FLAG_BOOL: *(bool *)field = true; return true;
@@ -48,13 +66,7 @@ static bool flag_set(const struct flag *flag, void *field, const char *value, bo
         *(int64_t *)field = ms;
         return true;
     case FLAG_SIZE:
-        if (!size_parse(str_of(value), &bytes)) {
-            (void)snprintf(err, FLAG_ERROR, "%s: \"%s\" is not a size; write it such as 64MiB or 1GiB",
-                           flag->name, value);
-            return false;
-        }
-        *(uint64_t *)field = bytes;
-        return true;
+    case FLAG_ROOM: return size_set(flag, field, value, err);
     }
     return false;
 }

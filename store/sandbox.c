@@ -222,6 +222,6 @@ void sandbox_report(const struct sandbox *s, const struct reporter *reporter)
         (void)snprintf(tcp, sizeof tcp, "connects to port %u only", s->port);
     else
         (void)snprintf(tcp, sizeof tcp, "connects nowhere");
-    REPORT(reporter, REPORT_INFO, "confined to the data directory and the files of the flags",
+    REPORT(reporter, REPORT_INFO, "confined to the data directory and the folders of the flags' files",
            FIELD_INT("landlock", s->abi), FIELD_TEXT("tcp", tcp));
 }

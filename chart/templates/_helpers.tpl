@@ -40,6 +40,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{ include "fes.commonLabels" . }}
 {{- end -}}
 
+{{/* The annotations of an object, below its metadata; takes root and its own ones, which win. */}}
+{{- define "fes.annotations" -}}
+{{- with merge (dict) .own .root.Values.commonAnnotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+{{- end }}
+{{- end -}}
+
 {{- define "fes.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "fes.fullname" .) .Values.serviceAccount.name -}}
@@ -128,6 +136,7 @@ metadata:
   namespace: {{ .namespace | quote }}
   labels:
     {{- include "fes.labels" .root | nindent 4 }}
+  {{- include "fes.annotations" (dict "root" .root "own" dict) }}
 rules:
   {{- .rules | nindent 2 }}
 ---
@@ -138,6 +147,7 @@ metadata:
   namespace: {{ .namespace | quote }}
   labels:
     {{- include "fes.labels" .root | nindent 4 }}
+  {{- include "fes.annotations" (dict "root" .root "own" dict) }}
 roleRef:
   apiGroup: rbac.authorization.k8s.io
   kind: Role

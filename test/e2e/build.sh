@@ -171,22 +171,6 @@ build_kustomize() {
   compile src sigs.k8s.io/kustomize/kustomize/v5 "$PWD/kustomize"
 }
 
-# Out of Debian's package, which is not installed: that would start a server.
-build_promtool() {
-  mkdir src
-  (
-    cd src
-    # A machine that was just set up has no package lists.
-    apt-get download -q prometheus >log 2>&1 ||
-      { apt-get update -q >>log 2>&1 && apt-get download -q prometheus >>log 2>&1; } || {
-      tail -n 20 log >&2
-      die "the Debian package prometheus cannot be downloaded"
-    }
-    dpkg-deb --fsys-tarfile prometheus_*.deb | tar -xf - ./usr/bin/promtool
-  )
-  cp src/usr/bin/promtool .
-}
-
 # What the Dockerfile starts from, for a machine that cannot pull it: Debian's own minimal system.
 build_base_image() {
   command -v debootstrap >/dev/null || die "debootstrap is missing: it is in Debian's package of that name"
@@ -237,7 +221,6 @@ component() {
   source-crds) build source-crds "$SOURCE_CONTROLLER" build_source_crds ;;
   chart-crds) build chart-crds "$PROMETHEUS_OPERATOR-$GATEWAY_API" build_chart_crds ;;
   kustomize) build kustomize "$KUSTOMIZE" build_kustomize ;;
-  promtool) build promtool "$DEBIAN" build_promtool ;;
   base-image) build base-image "$DEBIAN" build_base_image ;;
   *) die "no component '$1': see build.sh" ;;
   esac

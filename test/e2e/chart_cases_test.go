@@ -23,6 +23,7 @@ var chartCases = []struct{ name, values string }{
 	{"names", `
 nameOverride: events
 commonLabels: {team: platform}
+commonAnnotations: {example.com/owner: platform}
 podLabels: {tier: ci}
 podAnnotations: {prometheus.io/scrape: "true"}`},
 	{"fullname", `fullnameOverride: deployments`},
@@ -88,7 +89,18 @@ tls: {existingSecret: events-tls}`},
 	{"persistence-volume", `
 persistence: {size: 500Mi, storageClass: "-", accessModes: [ReadWriteOncePod], keep: false, annotations: {team: ci}}`},
 	{"persistence-class", `persistence: {storageClass: fast}`},
-	{"service", `service: {type: LoadBalancer, port: 8080, annotations: {example.com/internal: "true"}}`},
+	{"service", `service: {type: LoadBalancer, port: 8080, ipFamilyPolicy: PreferDualStack, annotations: {example.com/internal: "true"}}`},
+	{"common-annotations", `
+commonAnnotations: {example.com/owner: ci, example.com/internal: "false"}
+service: {annotations: {example.com/internal: "true"}}
+persistence: {keep: false}
+serviceMonitor: {enabled: true}
+dashboard: {enabled: true}`},
+	{"probes", `
+probes:
+  startup: {failureThreshold: 300}
+  liveness: {periodSeconds: 30, timeoutSeconds: 10}
+  readiness: {initialDelaySeconds: 1, successThreshold: 2}`},
 	{"ingress", `
 auth: {readToken: true}
 ingress:

@@ -18,7 +18,11 @@ import (
 
 func promtool(t *testing.T, args ...string) {
 	t.Helper()
-	cmd := exec.Command(filepath.Join(component(t, "promtool"), "promtool"), args...)
+	path, err := exec.Command(filepath.Join(rootFolder, "test", "promtool.sh")).Output()
+	if err != nil {
+		t.Fatalf("promtool.sh: %v", err)
+	}
+	cmd := exec.Command(strings.TrimSpace(string(path)), args...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
 	}

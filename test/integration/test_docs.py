@@ -5,6 +5,7 @@ behind it is what it has to print, where "…" stands for anything within a line
 a registry, and are not run here; YAML is applied by test/e2e/examples_test.go.
 """
 
+import glob
 import os
 import re
 import subprocess
@@ -17,8 +18,9 @@ import yaml
 import fes
 
 ROOT = fes.ROOT
-DOCS = ["README.md", ".github/SECURITY.md", ".github/CONTRIBUTING.md", "CHANGELOG.md", "ARCHITECTURE.md"] + sorted(
-    "docs/" + name for name in os.listdir(os.path.join(ROOT, "docs")) if name.endswith(".md"))
+DOCS = [".github/SECURITY.md", ".github/CONTRIBUTING.md"] + sorted(
+    os.path.relpath(path, ROOT) for pattern in ("*.md", "docs/*.md", "chart/*.md", "test/*/*.md")
+    for path in glob.glob(os.path.join(ROOT, pattern)))
 SHA = "5394cb7f48332b2de7c17dd8b8384bbc84b7e738"
 
 # `make` has built the binary under test. The documents' server listens on :8080; here it gets a port of the kernel's, which
@@ -274,7 +276,7 @@ def test_links(path):
         assert not anchor or anchor in anchors(full), f"{path}: there is no {target}"
 
 
-FLAGS_OF_OTHERS = {"--events-addr"}  # of Flux's controllers
+FLAGS_OF_OTHERS = {"--events-addr", "--no-cross-namespace-refs", "--plain"}  # of Flux's controllers, and of test/fake
 
 
 def test_flags():

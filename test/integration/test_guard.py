@@ -162,7 +162,7 @@ def test_a_flood_of_headers_costs_nothing(make_server):
                 except OSError:
                     pass
                 assert answer_of(client) in (b"", b'{"error":"the request line and headers are larger than 16 KiB"}\n')
-        assert sorted(used)[2] < 0.001, used
+        assert min(used) < 0.001, used  # what else the machine does only adds to it
 
 
 def trickle(clients, byte, closed):

@@ -3,6 +3,7 @@
 #include "http_test.h"
 
 #include "http/events.h"
+#include "http/server_priv.h"
 #include "http/stream_priv.h"
 
 #include <dirent.h>
@@ -46,7 +47,8 @@ static void on_turn(void *arg)
     store_flush(app->store);
 }
 
-static void start_keeping(struct app *app, int64_t retention_ms)
+/* The store is there, but nobody has been given it: it is still being opened. */
+static void start_opening(struct app *app, int64_t retention_ms)
 {
     char err[STORE_ERROR];
 
@@ -64,11 +66,21 @@ static void start_keeping(struct app *app, int64_t retention_ms)
     event_add(app->ready, NULL);
     app->events = events_new(app->rig.server, wall_ms, &app->rig.reporter);
     app->stream = stream_new(app->rig.server, now, &app->rig.reporter);
-    events_set_store(app->events, app->store);
     events_set_stream(app->events, app->stream);
-    stream_set_store(app->stream, app->store);
     app->rig.on_turn = on_turn;
     app->rig.on_turn_arg = app;
+}
+
+static void opened(struct app *app)
+{
+    events_set_store(app->events, app->store);
+    stream_set_store(app->stream, app->store);
+}
+
+static void start_keeping(struct app *app, int64_t retention_ms)
+{
+    start_opening(app, retention_ms);
+    opened(app);
 }
 
 static void start(struct app *app)
@@ -442,6 +454,39 @@ static void test_too_many(void)
     stop(&app);
 }
 
+static uint64_t refusals(const struct app *app, enum http_cause cause)
+{
+    struct metric_source source = http_server_metrics(app->rig.server);
+
+    return ((const struct http_numbers *)source.collect(source.arg))->rejected[cause];
+}
+
+static void test_store_is_opening(void)
+{
+    static const char *const accepts[] = {"text/event-stream", "a/b;q=1, Application/X-NDJSON ;q=0.5"};
+    struct app app;
+    struct client c;
+
+    start_opening(&app, 0);
+    for (size_t i = 0; i < 2; i++) {
+        char header[64];
+        harness_case("%s", accepts[i]);
+        snprintf(header, sizeof header, "Accept: %s\r\n", accepts[i]);
+        ask(&c, &app, "", header);
+        CHECK_INT(client_answer(&c, NULL), 503);
+        CHECK(has(&c, "\r\nRetry-After: 2\r\n") && has(&c, "the store is being opened: try again"));
+        CHECK_INT(refusals(&app, CAUSE_STARTING), i + 1);
+        client_close(&c);
+    }
+    CHECK_INT(refusals(&app, CAUSE_OVERLOAD), 0);
+    opened(&app);
+    ask(&c, &app, "", "Accept: a/b;q=1, Application/X-NDJSON ;q=0.5\r\n");
+    client_wait_closed(&c);
+    CHECK(has(&c, "Content-Type: application/x-ndjson\r\n") && has(&c, "\"records\":0,"));
+    client_close(&c);
+    stop(&app);
+}
+
 /* What a client sends beside its stream does not disturb it, even if it looks like the head of a body. */
 static void test_flood(void)
 {
@@ -549,6 +594,7 @@ int main(void)
                                        TEST(test_slow_reader_gets_all),
                                        TEST(test_positions),
                                        TEST(test_what_retention_took),
+                                       TEST(test_store_is_opening),
                                        TEST(test_too_many),
                                        TEST(test_flood),
                                        TEST(test_old_protocol),

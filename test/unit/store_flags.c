@@ -9,6 +9,7 @@ struct config {
     struct flag_list listen;
     int64_t retention_ms;
     uint64_t size;
+    uint64_t room;
 };
 
 static const struct flag flags[] = {
@@ -17,6 +18,7 @@ static const struct flag flags[] = {
     {"--listen", "ADDR", FLAG_LIST, offsetof(struct config, listen), ":8080", "address"},
     {"--retention", "TIME", FLAG_DURATION, offsetof(struct config, retention_ms), "30d", "how long"},
     {"--size", "SIZE", FLAG_SIZE, offsetof(struct config, size), "1GiB", "how much"},
+    {"--room", "SIZE", FLAG_ROOM, offsetof(struct config, room), "0", "how much at most"},
     {"--help", NULL, FLAG_BOOL, offsetof(struct config, help), NULL, "this"},
     {0},
 };
@@ -113,6 +115,13 @@ static void test_refused(void)
     CHECK_HAS(str_of(err), STR("--retention: \"5\" is not a duration"));
     CHECK(!PARSE(&c, "--size", "-1"));
     CHECK_HAS(str_of(err), STR("--size"));
+    CHECK(!PARSE(&c, "--room", "1KiB"));
+    CHECK_TEXT(err, "--room: \"1KiB\" is too small; give 4MiB or more, or 0 for no bound");
+    CHECK(!PARSE(&c, "--room=4194303"));
+    CHECK(PARSE(&c, "--room", "4Mi"));
+    CHECK_INT(c.room, 4 << 20);
+    CHECK(PARSE(&c, "--room", "0"));
+    CHECK_INT(c.room, 0);
     CHECK(!PARSE(&c, "a", "b", "c"));
     CHECK_TEXT(err, "c: one word too many; see --help");
 }
