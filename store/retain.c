@@ -61,9 +61,15 @@ static uint64_t bounded_by_volume(const struct store *s, uint64_t bytes)
     return bytes;
 }
 
+/* At the end of LMDB's map there is no room either, and no disk that grows would make any. */
+static uint64_t bounded_by_map(uint64_t bytes)
+{
+    return bytes == 0 || bytes > STORE_MAP_BYTES ? STORE_MAP_BYTES : bytes;
+}
+
 void retain_init(struct store *s, const struct store_config *config)
 {
-    uint64_t bytes = config->max_bytes ? bounded_by_volume(s, config->max_bytes) : 0;
+    uint64_t bytes = bounded_by_map(config->max_bytes ? bounded_by_volume(s, config->max_bytes) : 0);
     uint64_t spare = bytes / 4 < SPARE_BYTES ? bytes / 4 : SPARE_BYTES;
 
     s->retention_ms = config->retention_ms;
@@ -75,7 +81,7 @@ void retain_measure(struct store *s)
 {
     MDB_stat stat;
 
-    if (!s->max_bytes || !store_read_begin(s))
+    if (!store_read_begin(s))
         return;
     if (mdb_stat(s->reader, s->events, &stat) == 0)
         s->used_bytes =
@@ -85,12 +91,12 @@ void retain_measure(struct store *s)
 
 static bool over_size(const struct store *s)
 {
-    return s->max_bytes && s->used_bytes > s->max_bytes && s->stats.records > 0;
+    return s->used_bytes > s->max_bytes && s->stats.records > 0;
 }
 
 int64_t store_tick(struct store *s, int64_t now_ms)
 {
-    if (s->dead || (!s->retention_ms && !s->max_bytes))
+    if (s->dead)
         return INT64_MAX;
     s->retain_now_ms = now_ms;
     if (now_ms < s->retain_retry_ms && s->retain_retry_ms - now_ms <= RETRY_MS)

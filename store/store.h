@@ -25,8 +25,9 @@ struct store_config {
     const char *dir;     /* created when absent (mode 0700) */
     const char *cluster; /* --cluster: for events that name none; NULL or "" for none */
     bool allow_network_fs;
-    int64_t retention_ms;      /* records not changed for so long go; 0: none does */
-    uint64_t max_bytes;        /* of the file; the longest-unchanged records go; 0: no bound */
+    int64_t retention_ms; /* records not changed for so long go; 0: none does */
+    uint64_t
+        max_bytes; /* of the file; the longest-unchanged records go; 0: STORE_MAP_BYTES, the most there is */
     uint64_t max_queued_bytes; /* bodies appended and not yet committed; 0: STORE_MAX_QUEUED_BYTES */
     /* Called when all files are open, and before the writer thread is made: a thread inherits what its maker may do.
      * NULL: nothing. */

@@ -92,7 +92,7 @@ struct store_numbers {
     uint64_t coalesced;
     uint64_t repeated;
     uint64_t bytes;
-    uint64_t max_bytes; /* 0: no bound */
+    uint64_t max_bytes;
     uint64_t records;
     uint64_t index_bytes;
     uint64_t queued_bytes;
@@ -151,7 +151,7 @@ struct store {
 
     struct ages *ages;
     int64_t retention_ms; /* 0: for ever */
-    uint64_t max_bytes;   /* of the records, without what else the file holds; 0: no bound */
+    uint64_t max_bytes;   /* of the records, without what else the file holds */
     uint64_t used_bytes;
     int64_t retain_now_ms; /* of the last tick */
     int64_t retain_due_ms; /* nothing is due by age before */

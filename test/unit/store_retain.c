@@ -248,6 +248,28 @@ static void test_slices(void)
     fixture_free(f);
 }
 
+/* LMDB's map is a bound that no disk lifts: where it ends the oldest go, too. */
+static void test_the_map_bounds(void)
+{
+    static const uint64_t sizes[] = {0, STORE_MAP_BYTES, STORE_MAP_BYTES + 1, UINT64_MAX};
+    const char *base = fixture_base;
+
+    fixture_base = "/tmp"; /* mostly larger than the map */
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct fixture *f = fixture_retaining(0, sizes[i]);
+        harness_case("%llu bytes", (unsigned long long)sizes[i]);
+        CHECK(f->store->numbers.max_bytes > 0 && f->store->numbers.max_bytes <= STORE_MAP_BYTES);
+        CHECK(f->store->max_bytes > 0 && f->store->max_bytes < STORE_MAP_BYTES - STORE_MAP_BYTES / 16);
+        CHECK_INT(say(f, "a", "BuildFailed", NOW_MS), 1);
+        CHECK(f->store->used_bytes > 0);
+        f->store->used_bytes = f->store->max_bytes + 1;
+        (void)store_tick(f->store, NOW_MS);
+        CHECK(f->store->slice_wanted);
+        fixture_free(f);
+    }
+    fixture_base = base;
+}
+
 static int fail_with(void *arg)
 {
     return *(int *)arg;
@@ -421,6 +443,7 @@ int main(void)
     fixture_in_memory();
     return harness_run((struct test[]){TEST(test_ages_against_model),
                                        TEST(test_by_age),
+                                       TEST(test_the_map_bounds),
                                        TEST(test_the_index_forgets),
                                        TEST(test_slices),
                                        TEST(test_failed_slice),
