@@ -184,10 +184,13 @@ void retain_pick(struct store *s)
     if (n == 0 || !store_read_begin(s))
         return;
     for (size_t i = 0; i < n; i++) {
+        size_t n_keys = s->n_going_keys;
         if (store_find_update(s, seqs[i]))
             continue;
-        if (!note_keys(s, seqs[i], &s->going[s->n_going]))
+        if (!note_keys(s, seqs[i], &s->going[s->n_going])) {
+            s->n_going_keys = n_keys; /* it stays, and so must all of its keys */
             break;
+        }
         s->ops[s->n_written + s->n_going] = (struct commit_op){.kind = COMMIT_DELETE, .seq = seqs[i]};
         s->n_going++;
     }

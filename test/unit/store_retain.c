@@ -1,6 +1,7 @@
 /* Retention: what is due goes, nothing else does, numbers do not come back, and the file does not grow. */
 #include "store_fixture.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -8,6 +9,19 @@
 #define HOUR_MS     (INT64_C(3600) * 1000)
 #define DAY_MS      (24 * HOUR_MS)
 #define AT(seconds) (NOW_MS + (int64_t)(seconds)*1000)
+
+/* Stands before the library's. */
+static size_t most_memory = SIZE_MAX;
+
+void *realloc(void *at, size_t size)
+{
+    union {
+        void *symbol;
+        void *(*function)(void *, size_t);
+    } real = {.symbol = dlsym(RTLD_NEXT, "realloc")};
+
+    return size > most_memory ? NULL : real.function(at, size);
+}
 
 /* ---- ages against a plain model ---- */
 
@@ -270,6 +284,44 @@ static void test_the_map_bounds(void)
     fixture_base = base;
 }
 
+static bool on_check_keys(void *arg, const struct record *r)
+{
+    const struct store *s = arg;
+    uint64_t keys[KEYS_OF_RECORD_MAX];
+    size_t n = keys_of_record(s->seed, r, key_siphash(s->seed, r->body_first),
+                              key_siphash(s->seed, r->body_last), keys);
+    uint64_t first, last;
+
+    for (size_t i = 0; i < n; i++)
+        CHECK(index_ends(s->index, keys[i], &first, &last));
+    CHECK(index_ends(s->index, key_of_track(s->seed, r), &first, &last));
+    return true;
+}
+
+/* A slice for which there is not enough memory is smaller, and what stays is found as before. */
+static void test_little_memory(void)
+{
+    enum { RECORDS = 200 };
+    struct fixture *f = fixture_retaining(DAY_MS, 0);
+    char name[32];
+
+    for (int i = 0; i < RECORDS; i++) {
+        (void)snprintf(name, sizeof name, "app-%d", i);
+        struct said said = {.kind = "Kustomization", .name = name, .reason = "BuildFailed", .revision = "v1"};
+        CHECK_INT(fixture_say(f, &said, NOW_MS, 0), STORE_OK);
+    }
+    fixture_settle(f);
+    (void)store_tick(f->store, NOW_MS + 2 * DAY_MS);
+    most_memory = 4096; /* 256 keys, three for each record */
+    fixture_turn(f);
+    most_memory = SIZE_MAX;
+    CHECK_INT(f->store->stats.records, RECORDS - 85);
+    (void)store_scan(f->store, 0, false, SIZE_MAX, on_check_keys, f->store);
+    (void)tick(f, NOW_MS + 2 * DAY_MS);
+    CHECK_INT(f->store->stats.records, 0);
+    fixture_free(f);
+}
+
 static int fail_with(void *arg)
 {
     return *(int *)arg;
@@ -443,6 +495,7 @@ int main(void)
     fixture_in_memory();
     return harness_run((struct test[]){TEST(test_ages_against_model),
                                        TEST(test_by_age),
+                                       TEST(test_little_memory),
                                        TEST(test_the_map_bounds),
                                        TEST(test_the_index_forgets),
                                        TEST(test_slices),
