@@ -11,7 +11,7 @@
  * file is kept for that (commit.c). What retention does not let go is never deleted to make room.
  *
  * Invariants: numbers are never used again: each slice keeps the highest one in `meta`. Nothing is forgotten in memory
- * before its deletion was committed. A record that the batch changes is not deleted by it. Along a track of an object
+ * before its deletion was committed. A record that the batch changes, or answers with, is not deleted by it. Along a track of an object
  * records go in order of sequence, so the newest one goes last and takes the track's key along.
  */
 #include <endian.h>
@@ -171,6 +171,32 @@ static bool note_keys(struct store *s, uint64_t seq, struct going_record *going)
     return going_add(s, key_of_track(s->seed, &stored.record), seq);
 }
 
+static int compare_seqs(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Takes what an append of the batch repeats out of seqs: its answer names that record. */
+static size_t spare_repeated(const struct store *s, uint64_t *seqs, size_t n)
+{
+    bool spared[AGES_PICK_MAX] = {false};
+    size_t kept = 0;
+
+    qsort(seqs, n, sizeof seqs[0], compare_seqs);
+    for (const struct pending *p = s->batch.first; p; p = p->next) {
+        const uint64_t *at =
+            p->fate == PENDING_REPEAT ? bsearch(&p->seq, seqs, n, sizeof seqs[0], compare_seqs) : NULL;
+        if (at)
+            spared[at - seqs] = true;
+    }
+    for (size_t i = 0; i < n; i++)
+        if (!spared[i])
+            seqs[kept++] = seqs[i];
+    return kept;
+}
+
 void retain_pick(struct store *s)
 {
     uint64_t seqs[AGES_PICK_MAX];
@@ -180,7 +206,7 @@ void retain_pick(struct store *s)
     if (!s->slice_wanted)
         return;
     s->slice_wanted = false;
-    size_t n = pick(s, most_rows(s), seqs);
+    size_t n = spare_repeated(s, seqs, pick(s, most_rows(s), seqs));
     if (n == 0 || !store_read_begin(s))
         return;
     for (size_t i = 0; i < n; i++) {

@@ -298,6 +298,33 @@ static bool on_check_keys(void *arg, const struct record *r)
     return true;
 }
 
+/* Who delivers an event again is not answered with the id of a record that goes with the same commit. */
+static void test_repeated_while_due(void)
+{
+    struct fixture *f = fixture_retaining(DAY_MS, 0);
+    int64_t due_ms = NOW_MS + 2 * DAY_MS;
+    char text[200];
+
+    for (int i = 0; i < 3; i++)
+        CHECK_INT(say(f, i == 1 ? "b" : "a", i == 2 ? "ReconciliationSucceeded" : "BuildFailed", NOW_MS + i),
+                  i + 1);
+    (void)store_tick(f->store, due_ms);
+    CHECK(f->store->slice_wanted);
+    for (int i = 0; i < 3; i++) {
+        struct said said = {
+            .kind = "Kustomization", .name = "b", .reason = "BuildFailed", .timestamp_ms = NOW_MS + 1};
+        CHECK_INT(fixture_say(f, &said, due_ms, 0), STORE_OK);
+    }
+    f->n_done = 0;
+    fixture_turn(f);
+    CHECK_INT(f->n_done, 3);
+    CHECK_INT(f->done[2].seq, 2);
+    CHECK_TEXT(stored(f, text), "2");
+    (void)tick(f, due_ms);
+    CHECK_TEXT(stored(f, text), "");
+    fixture_free(f);
+}
+
 /* A slice for which there is not enough memory is smaller, and what stays is found as before. */
 static void test_little_memory(void)
 {
@@ -495,6 +522,7 @@ int main(void)
     fixture_in_memory();
     return harness_run((struct test[]){TEST(test_ages_against_model),
                                        TEST(test_by_age),
+                                       TEST(test_repeated_while_due),
                                        TEST(test_little_memory),
                                        TEST(test_the_map_bounds),
                                        TEST(test_the_index_forgets),
