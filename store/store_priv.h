@@ -106,6 +106,13 @@ struct subscriber {
     void *arg;
 };
 
+/* One that an object is of. */
+struct cluster {
+    uint64_t key;       /* key_siphash of its name */
+    uint64_t objects;   /* that have records there; 0: the number is free */
+    uint64_t next_free; /* of free ones: another, or 0 */
+};
+
 struct store {
     struct reporter reporter;
     char *dir;
@@ -123,9 +130,10 @@ struct store {
     char load_why[96];        /* how far that is */
     uint64_t last_seq;        /* newest published record: readers see nothing above */
     int64_t last_received_ms; /* of the newest append */
-    uint64_t *clusters;       /* key_siphash of each that was heard of; store_object.c */
+    struct cluster *clusters; /* by number less 1; store_object.c */
     size_t n_clusters;
     size_t cap_clusters;
+    uint64_t free_cluster; /* a number that is free; 0: none */
     struct hints hints;
     bool hints_loaded; /* from what was stored before the store was opened */
     struct store_heard heard[HEARD_KINDS];

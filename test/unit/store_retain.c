@@ -228,6 +228,61 @@ static void test_the_index_forgets(void)
     fixture_free(f);
 }
 
+/* Clusters that somebody makes up take no memory beyond that of their events. */
+static void test_clusters_are_forgotten(void)
+{
+    enum { AT_ONCE = 50, ROUNDS = 20 };
+    struct fixture *f = fixture_retaining(DAY_MS, 0);
+    struct seqs clusters = {0};
+    char cluster[32], message[32];
+    int64_t now_ms = NOW_MS;
+    uint64_t object = key_of_object(f->store->seed, STR("Kustomization"), STR_NONE, STR("app"));
+
+    for (int round = 0; round < ROUNDS; round++, now_ms += 2 * DAY_MS) {
+        (void)tick(f, now_ms);
+        CHECK_INT(f->store->stats.records, round ? 2 : 0); /* the one that stays, and the last one's */
+        f->n_done = 0;
+        for (int i = 0; i < 3 * AT_ONCE; i++) {
+            (void)snprintf(cluster, sizeof cluster, "c-%d-%d", round, i % AT_ONCE);
+            CHECK_INT(fixture_say(f,
+                                  &(struct said){.kind = "Kustomization",
+                                                 .name = i / AT_ONCE % 2 ? "app" : "other",
+                                                 .reason = "BuildFailed",
+                                                 .cluster = cluster},
+                                  now_ms, 0),
+                      STORE_OK);
+        }
+        for (int i = 0; i < 2; i++) { /* one that stays, and one more object of the last one */
+            (void)snprintf(message, sizeof message, "%d", round); /* else it would be a repeat */
+            (void)snprintf(cluster, sizeof cluster, i ? "c-%d-%d" : "stays", round, AT_ONCE - 1);
+            CHECK_INT(fixture_say(f,
+                                  &(struct said){.kind = "Kustomization",
+                                                 .name = "app",
+                                                 .reason = "Progressing",
+                                                 .message = message,
+                                                 .cluster = cluster},
+                                  now_ms + DAY_MS + DAY_MS / 2, 0),
+                      STORE_OK);
+        }
+        fixture_settle(f);
+        harness_case("round %d", round);
+        clusters.n = 0;
+        CHECK(store_object_clusters(f->store, object, &clusters));
+        uint64_t want = key_siphash(f->store->seed, str_of(cluster));
+        size_t found = 0;
+        for (size_t i = 0; i < clusters.n; i++)
+            found += clusters.at[i] == want;
+        CHECK_INT(found, 1);
+    }
+    CHECK(f->store->n_clusters <= AT_ONCE + 2);
+    (void)tick(f, now_ms + 2 * DAY_MS);
+    clusters.n = 0;
+    CHECK(store_object_clusters(f->store, object, &clusters));
+    CHECK_INT(clusters.n, 0);
+    seqs_free(&clusters);
+    fixture_free(f);
+}
+
 /* A slice is bounded, and events are committed along with it. */
 static void test_slices(void)
 {
@@ -526,6 +581,7 @@ int main(void)
                                        TEST(test_little_memory),
                                        TEST(test_the_map_bounds),
                                        TEST(test_the_index_forgets),
+                                       TEST(test_clusters_are_forgotten),
                                        TEST(test_slices),
                                        TEST(test_failed_slice),
                                        TEST(test_by_size),
