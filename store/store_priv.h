@@ -175,6 +175,10 @@ struct store {
     uint64_t
         high_water[2]; /* the highest number given, the newest arrival; little-endian, as they are kept */
 
+    bool damage_said; /* a line on damaged records was written, */
+    int64_t damage_said_ms;
+    uint64_t damage_met; /* and since then so many were read; store_read.c */
+
     bool full;
     bool probe_wanted;
     bool *want_probe; /* &probe_wanted: whoever asks for readiness (a const store) may wish for a probe */
