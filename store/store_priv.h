@@ -21,9 +21,9 @@
 
 /* What becomes of an append, decided when its batch is formed. */
 enum pending_fate {
-    PENDING_FRESH,  /* a new record */
-    PENDING_UPDATE, /* coalesced onto a stored record, which it writes anew */
-    PENDING_COALESCED /* onto a record that an earlier append of the batch writes */,
+    PENDING_FRESH,     /* a new record */
+    PENDING_UPDATE,    /* coalesced onto a stored record, which it writes anew */
+    PENDING_COALESCED, /* onto a record that an earlier append of the batch writes */
     PENDING_REPEAT,
 };
 
@@ -142,8 +142,8 @@ struct store {
 
     struct pending_list queue;
     struct pending_list batch; /* being committed */
-    struct pending
-        *written[STORE_BATCH_EVENTS]; /* those of the batch that write a record, in order of arrival */
+    /* Those of the batch that write a record, in order of arrival. */
+    struct pending *written[STORE_BATCH_EVENTS];
     size_t n_written;
     size_t n_fresh;               /* of them, new records */
     size_t n_statements;          /* of the batch, without repeats */
@@ -172,8 +172,8 @@ struct store {
     struct going_key *going_keys;
     size_t n_going_keys;
     size_t cap_going_keys;
-    uint64_t
-        high_water[2]; /* the highest number given, the newest arrival; little-endian, as they are kept */
+    /* The highest number given, the newest arrival; little-endian, as they are kept. */
+    uint64_t high_water[2];
 
     bool damage_said; /* a line on damaged records was written, */
     int64_t damage_said_ms;
@@ -264,6 +264,8 @@ bool store_object_clusters(const struct store *s, uint64_t object, struct seqs *
 bool store_load_begin(struct store *s, char err[static STORE_ERROR]);
 void store_load_free(struct store *s);
 
+/* One line in err that names the directory: what is with it, and why. Returns false. */
+bool store_fail(const struct store *s, char err[static STORE_ERROR], const char *what, const char *why);
 void store_report_error(const struct store *s, const char *sentence, int status);
 
 #endif
