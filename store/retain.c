@@ -206,7 +206,8 @@ void retain_pick(struct store *s)
     if (!s->slice_wanted)
         return;
     s->slice_wanted = false;
-    size_t n = spare_repeated(s, seqs, pick(s, most_rows(s), seqs));
+    size_t n = pick(s, most_rows(s), seqs);
+    n = spare_repeated(s, seqs, n);
     if (n == 0 || !store_read_begin(s))
         return;
     for (size_t i = 0; i < n; i++) {
@@ -235,7 +236,6 @@ void retain_publish(struct store *s)
             store_object_remove(s, s->going[i].object, s->going[i].cluster, s->going[i].seq);
     }
     s->stats.records -= s->n_going;
-    s->stats.expired += s->n_going;
     s->numbers.deleted[s->going_cause] += s->n_going;
     s->n_going = 0;
     s->n_going_keys = 0;
