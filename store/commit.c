@@ -95,6 +95,17 @@ static int high_water_run(const struct committer *c, MDB_txn *txn)
     return mdb_put(txn, c->meta, &key, &data, 0);
 }
 
+static int import_run(const struct committer *c, MDB_txn *txn)
+{
+    MDB_val key = commit_val(STR(META_IMPORTING));
+    MDB_val data = commit_val(STR("1"));
+
+    if (c->batch.import == COMMIT_IMPORT_GOES_ON)
+        return mdb_put(txn, c->meta, &key, &data, 0);
+    int status = c->batch.import == COMMIT_IMPORT_ENDS ? mdb_del(txn, c->meta, &key, NULL) : 0;
+    return status == MDB_NOTFOUND ? 0 : status; /* of an import in one commit */
+}
+
 static uint64_t batch_pages(const struct commit_batch *batch, uint64_t page)
 {
     uint64_t pages = RESERVE_PAGES + (batch->probe ? COMMIT_PROBE_BYTES / page + 1 : 0);
@@ -202,6 +213,8 @@ static int batch_run(struct committer *c)
         status = op_run(c, txn, &batch->ops[i]);
     if (status == 0 && batch->high_water.len)
         status = high_water_run(c, txn);
+    if (status == 0)
+        status = import_run(c, txn);
     if (status == 0 && batch->probe)
         status = probe_run(c, txn);
     if (status == 0 && c->before_commit)

@@ -151,7 +151,6 @@ enum store_status store_append(struct store *s, const struct flux_event *e, stru
         }
         status = STORE_NO_MEMORY;
     }
-    s->stats.refused++;
     s->numbers.refused[status]++;
     return status;
 }
@@ -372,12 +371,10 @@ static void publish_all(struct store *s, struct pending *first)
 
 static void complete(struct store *s, struct pending *p, enum store_status status)
 {
-    if (status == STORE_OK) {
+    if (status == STORE_OK)
         s->stats.repeats += p->fate == PENDING_REPEAT;
-    } else {
-        s->stats.refused++;
+    else
         s->numbers.refused[status]++;
-    }
     s->stats.queued_bytes -= p->bytes;
     if (p->on_done)
         p->on_done(p->arg, p->token, status, p->seq);
