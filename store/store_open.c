@@ -265,7 +265,7 @@ static bool sync_data(struct store *s, char err[static STORE_ERROR])
 {
     int status = mdb_env_sync(s->env, 1);
 
-    return status == 0 || fail(s, err, "cannot be synced: data.mdb", mdb_strerror(status));
+    return status == 0 || store_fail(s, err, "cannot be synced: data.mdb", mdb_strerror(status));
 }
 
 static void store_free(struct store *s)
