@@ -3,18 +3,21 @@
 #
 # Cross-built, never emulated: the first stage runs on the machine that builds, and the last only copies.
 FROM --platform=${BUILDPLATFORM:-linux/amd64} debian:bookworm-slim AS build
-ARG TARGETARCH=amd64
+# BuildKit fills it in, but only without a default here: a default of ours would win, for every --platform. The older
+# builder leaves it empty.
+ARG TARGETARCH
 WORKDIR /src
 COPY .ci/static.sh .ci/
-RUN .ci/static.sh deps "$TARGETARCH"
+RUN .ci/static.sh deps "${TARGETARCH:-$(dpkg --print-architecture)}"
 COPY . .
 ARG VERSION=0.1.0
 # The time in the bill of materials; the binary has none in it.
 ARG SOURCE_DATE_EPOCH=0
 # scratch has no mkdir and no chown: the data directory is made here, for the user of the last stage.
-RUN .ci/static.sh build "$TARGETARCH" "$VERSION" \
+RUN arch=${TARGETARCH:-$(dpkg --print-architecture)} \
+    && .ci/static.sh build "$arch" "$VERSION" \
     && mkdir -p image/data \
-    && mv build/$TARGETARCH/flux-event-store build/$TARGETARCH/flux-event-store.spdx.json image/
+    && mv "build/$arch/flux-event-store" "build/$arch/flux-event-store.spdx.json" image/
 
 FROM scratch
 ARG VERSION=0.1.0

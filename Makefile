@@ -99,7 +99,7 @@ test: deps-test ## unit, simulated, integration and fuzz-replay tests, under san
 sim: deps-test ## stories of the controller by seed: SEEDS=1000000 runs many, SEED=n tells one
 	@$(MAKE) --no-print-directory -f test/Makefile sim
 
-crash: deps-test ## kill -9, power loss, failing calls: nothing is lost (ROUNDS=30 IMAGES=5000 POINTS=80)
+crash: deps-test ## kill -9, power loss, failing calls: nothing is lost (ROUNDS=30 IMAGES=5000 POINTS=80 DAYS=8)
 	@$(MAKE) --no-print-directory -f test/Makefile crash
 
 differential: deps-test ## mutated requests against a second HTTP parser (CASES=1000000)
@@ -131,11 +131,12 @@ layering: ## each folder includes only what is left of it
 
 # What a Debian machine needs. Nothing is asked; nothing happens when all is there.
 DEPS_build := build-essential pkg-config libevent-dev libjansson-dev libssl-dev liblmdb-dev curl ca-certificates
-DEPS_test  := $(DEPS_build) binutils python3 python3-h11 python3-jsonschema python3-pytest python3-pytest-xdist python3-yaml
+DEPS_test  := $(DEPS_build) binutils python3 python3-h11 python3-jsonschema python3-pytest python3-pytest-xdist python3-seccomp \
+	python3-yaml systemd
 DEPS_bench := $(DEPS_build) python3 wrk
 DEPS_fuzz  := $(DEPS_build) clang libclang-rt-14-dev
 DEPS_e2e   := $(DEPS_build) debootstrap qemu-user-static
-DEPS_lint  := $(DEPS_build) clang-format cppcheck mandoc shellcheck
+DEPS_lint  := $(DEPS_build) clang-format cppcheck mandoc python3 python3-yaml shellcheck
 deps: ## install the Debian packages that all targets need
 	@test/deps.sh $(sort $(DEPS_test) $(DEPS_bench) $(DEPS_fuzz) $(DEPS_e2e) $(DEPS_lint))
 	@test/debian.sh prometheus usr/bin/promtool >/dev/null

@@ -505,7 +505,7 @@ static int cluster_init(struct program *p)
     char err[CLUSTER_ERROR];
 
     if (p->config.k8s.disabled) /* its flags are checked all the same */
-        return controller_config_check(&p->config.controller, err) ? 0 : config_error(err);
+        return cluster_config_check(&config, err) ? 0 : config_error(err);
     p->cluster = cluster_new(p->base, &config, p->store, p->waiters, &io, &p->reporter, err);
     if (!p->cluster)
         return config_error(err);
@@ -587,7 +587,8 @@ static void *library_realloc(void *at, size_t len)
 static int check(struct program *p)
 {
     const struct flux_watch_config no_flux = {.disabled = true}; /* it would need the store */
-    const struct cluster_config config = {&p->config.k8s, &p->config.controller, &no_flux};
+    const struct cluster_config config = {&p->config.k8s, &p->config.controller, &p->config.flux};
+    const struct cluster_config made = {&p->config.k8s, &p->config.controller, &no_flux};
     const struct cluster_io io = {p, moment_now, cluster_wake_at};
     char http_err[HTTP_ERROR], store_err[STORE_ERROR], cluster_err[CLUSTER_ERROR];
     int status = auth_init(p);
@@ -596,9 +597,11 @@ static int check(struct program *p)
         return status;
     if (!http_config_check(&p->config.http, &p->reporter, http_err))
         return config_error(http_err);
+    if (!cluster_config_check(&config, cluster_err))
+        return config_error(cluster_err);
     if (!p->config.k8s.disabled)
-        p->cluster = cluster_new(p->base, &config, NULL, NULL, &io, &p->reporter, cluster_err);
-    if (p->config.k8s.disabled ? !controller_config_check(&p->config.controller, cluster_err) : !p->cluster)
+        p->cluster = cluster_new(p->base, &made, NULL, NULL, &io, &p->reporter, cluster_err);
+    if (!p->config.k8s.disabled && !p->cluster)
         return config_error(cluster_err);
     if (!store_check(&p->config.store, &p->reporter, store_err))
         return config_error(store_err);

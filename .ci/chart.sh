@@ -2,7 +2,8 @@
 # The chart of a release: its version, its appVersion (which is the image's tag) and the image's repository are set.
 #
 # usage: chart.sh VERSION REPOSITORY FOLDER     HELM: the program (default: helm)
-# makes FOLDER/flux-event-store-VERSION.tgz, FOLDER/install.yaml and FOLDER/kustomize/
+# makes in FOLDER: flux-event-store-VERSION.tgz, install.yaml, and flux-event-store-kustomize-VERSION.tar.gz (a base for
+# Kustomize)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -28,4 +29,8 @@ replace "$chart/Chart.yaml" 'appVersion: .*' "appVersion: $version"
 replace "$chart/values.yaml" '  repository: flux-event-store' "  repository: $repository"
 
 "${HELM:-helm}" package "$chart" --destination "$folder"
-HELM=${HELM:-helm} "$chart/manifests.sh" "$folder"
+HELM=${HELM:-helm} "$chart/manifests.sh" "$work/manifests"
+mv "$work/manifests/install.yaml" "$folder/"
+# The same bytes each time, as far as the objects are the same.
+tar --sort=name --owner=0 --group=0 --numeric-owner --mode=a+rX,go-w --mtime="@${SOURCE_DATE_EPOCH:-0}" \
+  -C "$work/manifests" -cf - kustomize | gzip -n >"$folder/flux-event-store-kustomize-$version.tar.gz"

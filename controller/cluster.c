@@ -313,6 +313,13 @@ void cluster_reload(struct cluster *c)
 
 /* ---- the whole ---- */
 
+bool cluster_config_check(const struct cluster_config *config, char err[static CLUSTER_ERROR])
+{
+    return k8s_namespaces_check("--namespace", &config->k8s->namespaces, err) &&
+           k8s_namespaces_check("--flux-namespace", &config->flux->namespaces, err) &&
+           controller_config_check(config->controller, err);
+}
+
 static bool parts_new(struct cluster *c, struct event_base *base, struct store *store,
                       char err[static CLUSTER_ERROR])
 {
@@ -350,7 +357,7 @@ struct cluster *cluster_new(struct event_base *base, const struct cluster_config
     c->waiters = waiters;
     c->runs_at_ms = INT64_MAX;
     c->flux_at_ms = INT64_MAX;
-    if (!parts_new(c, base, store, err)) {
+    if (!cluster_config_check(config, err) || !parts_new(c, base, store, err)) {
         cluster_stop(c);
         cluster_free(c);
         return NULL;

@@ -34,6 +34,8 @@ struct cluster_io {
 };
 
 #define CLUSTER_ERROR 512
+/* The values of the flags alone: names of namespaces, --ref. False with one line in err. */
+bool cluster_config_check(const struct cluster_config *config, char err[static CLUSTER_ERROR]);
 /* Checks flags and files; no connection is made. base, store, waiters and reporter outlive it; io is copied. NULL with
  * one line in err. */
 struct cluster *cluster_new(struct event_base *base, const struct cluster_config *config, struct store *store,

@@ -30,36 +30,6 @@ static const enum action_kind table[N_FINDINGS][N_RUN_PHASES] = {
 };
 /* clang-format on */
 
-const char *run_phase_text(enum run_phase phase)
-{
-    static const char *const texts[] = {
-#define X(id, text) [id] = (text),
-        RUN_PHASES(X)
-#undef X
-    };
-    return texts[phase];
-}
-
-const char *finding_text(enum finding finding)
-{
-    static const char *const texts[] = {
-#define X(id, text) [id] = (text),
-        FINDINGS(X)
-#undef X
-    };
-    return texts[finding];
-}
-
-const char *action_text(enum action_kind kind)
-{
-    static const char *const texts[] = {
-#define X(id, text) [id] = (text),
-        ACTIONS(X)
-#undef X
-    };
-    return texts[kind];
-}
-
 enum action_kind action_ending(enum action_kind kind)
 {
     switch (kind) {
@@ -111,7 +81,7 @@ enum run_phase run_phase(const struct run *r)
     return spare ? PHASE_NEW_SPARE : PHASE_NEW;
 }
 
-static int64_t add_saturated(int64_t a, int64_t b)
+int64_t add_saturated(int64_t a, int64_t b)
 {
     int64_t sum;
 

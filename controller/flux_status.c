@@ -11,10 +11,10 @@
  */
 #include "controller/flux_status.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "controller/json_priv.h"
 #include "store/event_json.h"
 #include "store/units.h"
 
@@ -344,7 +344,7 @@ struct flux_status *flux_status_read(struct str json, char err[static FLUX_STATU
         (void)refuse(err, "out of memory");
         return NULL;
     }
-    s->root = json_loadb(json.len ? json.at : "", json.len, JSON_ALLOW_NUL, NULL);
+    s->root = json_read(json);
     if (!read_object(s, err) || !make_event(s, err)) {
         flux_status_free(s);
         return NULL;
@@ -371,17 +371,10 @@ const struct flux_event *flux_status_event(const struct flux_status *s, struct s
 
 void flux_status_facts(const struct flux_status *s, struct flux_facts *ret)
 {
-    struct condition ready = find_condition(s, "Ready");
-
     *ret = (struct flux_facts){
         .kind = str_of(kinds[s->kind].kind),
         .namespace = string_at(s->metadata, "namespace"),
         .name = string_at(s->metadata, "name"),
-        .uid = string_at(s->metadata, "uid"),
-        .ready = ready.status,
-        .ready_reason = ready.reason,
-        .ready_message = ready.message,
-        .attempted_revision = string_at(s->status, "lastAttemptedRevision"),
         .deleting = s->deleting,
     };
 }

@@ -55,17 +55,12 @@ void flux_status_free(struct flux_status *s);
  * another reason has UpgradeSucceeded. Untouched when the status decides nothing. */
 const struct flux_event *flux_status_event(const struct flux_status *s, struct str *ret_body);
 
-/* For explanations; borrowed until s is freed. */
+/* Which object it is; borrowed until s is freed. */
 struct flux_facts {
     struct str kind;
     struct str namespace;
     struct str name;
-    struct str uid;
-    struct str ready; /* "True", "False", "Unknown"; the condition's three members are empty without one */
-    struct str ready_reason;
-    struct str ready_message;
-    struct str attempted_revision;
-    bool deleting;
+    bool deleting; /* then the status decides nothing */
 };
 void flux_status_facts(const struct flux_status *s, struct flux_facts *ret);
 /* spec.suspend: nothing new will be said until somebody resumes it. */

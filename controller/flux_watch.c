@@ -39,6 +39,12 @@ struct suspended {
     unsigned listing; /* that showed it */
 };
 
+struct numbers {
+    uint64_t objects;   /* given by the watches, each time */
+    uint64_t malformed; /* skipped */
+    uint64_t lost;      /* appends refused or failed */
+};
+
 struct flux_watch {
     struct store *store;
     struct flux_watch_io io;
@@ -51,7 +57,7 @@ struct flux_watch {
     int64_t again_mono_ms;          /* with lost: when to list again; 0: not set yet */
     int64_t reported_mono_ms;
     bool reported;
-    struct flux_watch_stats stats;
+    struct numbers numbers;
 };
 
 static void forget(struct flux_watch *f, size_t i)
@@ -147,13 +153,26 @@ static void note_suspended(struct flux_watch *f, unsigned scope, const struct fl
         f->io.suspended(f->io.arg, facts->kind, facts->namespace, facts->name);
 }
 
+/* Tells, too: whoever asks then finds it gone. */
+static void forget_and_tell(struct flux_watch *f, size_t i)
+{
+    char *object = f->suspended[i].object;
+    struct str name = str_of(object);
+    struct str kind = str_split(&name, '/');
+    struct str namespace = str_split(&name, '/');
+
+    f->suspended[i] = f->suspended[--f->n_suspended];
+    f->io.suspended(f->io.arg, kind, namespace, name);
+    free(object);
+}
+
 /* Those of the scope that no listing but an older one has shown; all of them with `all`. */
 static void forget_of(struct flux_watch *f, unsigned scope, bool all)
 {
     for (size_t i = f->n_suspended; i-- > 0;)
         if (f->suspended[i].scope == scope &&
             (all || f->suspended[i].listing != f->listings[scope % SCOPES_MOST]))
-            forget(f, i);
+            forget_and_tell(f, i);
 }
 
 void flux_watch_on_list(struct flux_watch *f, unsigned scope)
@@ -181,7 +200,7 @@ static void on_stored(void *arg, uint64_t token, enum store_status status, uint6
     (void)seq;
     if (status == STORE_OK)
         return;
-    f->stats.lost++;
+    f->numbers.lost++;
     f->lost = true;
 }
 
@@ -192,7 +211,6 @@ static void store_status_of(struct flux_watch *f, const struct flux_status *stat
 
     if (!event)
         return;
-    f->stats.statuses++;
     enum store_status result = store_append(f->store, event, body, VIA_STATUS, now.wall_ms, on_stored, f, 0);
     if (result != STORE_OK)
         on_stored(f, 0, result, 0);
@@ -200,13 +218,13 @@ static void store_status_of(struct flux_watch *f, const struct flux_status *stat
 
 static void on_malformed(struct flux_watch *f, const char *why, struct moment now)
 {
-    f->stats.malformed++;
+    f->numbers.malformed++;
     if (f->reported && now.mono_ms - f->reported_mono_ms < REPORT_MS)
         return;
     f->reported = true;
     f->reported_mono_ms = now.mono_ms;
     REPORT(&f->reporter, REPORT_WARN, "a Flux object cannot be read and is skipped", FIELD_TEXT("error", why),
-           FIELD_INT("skipped", f->stats.malformed));
+           FIELD_INT("skipped", f->numbers.malformed));
 }
 
 void flux_watch_on_object(struct flux_watch *f, unsigned scope, bool deleted, struct str json,
@@ -216,7 +234,7 @@ void flux_watch_on_object(struct flux_watch *f, unsigned scope, bool deleted, st
     struct flux_facts facts;
     struct flux_status *status = flux_status_read(json, err);
 
-    f->stats.objects++;
+    f->numbers.objects++;
     if (!status) {
         on_malformed(f, err, now);
         return;
@@ -245,14 +263,9 @@ void flux_watch_tick(struct flux_watch *f, struct moment now)
     }
 }
 
-void flux_watch_get_stats(const struct flux_watch *f, struct flux_watch_stats *ret)
-{
-    *ret = f->stats;
-}
-
 /* --- metrics --- */
 
-#define AT(field) offsetof(struct flux_watch_stats, field)
+#define AT(field) offsetof(struct numbers, field)
 static const struct metric metrics[] = {
     {.name = "flux_event_store_flux_objects_total",
      .offset = AT(objects),
@@ -269,7 +282,7 @@ static const struct metric metrics[] = {
 static const void *collect(void *flux_watch)
 {
     struct flux_watch *f = flux_watch;
-    return &f->stats;
+    return &f->numbers;
 }
 
 struct metric_source flux_watch_metrics(struct flux_watch *f)

@@ -39,7 +39,7 @@ struct flux_watch_io {
     void (*list_again)(void *arg); /* all of the watches list again, soon */
     /* Call flux_watch_tick at this monotonic time or soon after; a later call replaces it. */
     void (*wake_at)(void *arg, int64_t mono_ms);
-    /* The object was suspended or resumed: an explanation that names it has changed. */
+    /* The object was suspended or resumed, or is gone: an explanation that names it has changed. */
     void (*suspended)(void *arg, struct str kind, struct str namespace, struct str name);
 };
 
@@ -63,13 +63,6 @@ void flux_watch_tick(struct flux_watch *f, struct moment now);
 bool flux_watch_is_suspended(const struct flux_watch *f, struct str kind, struct str namespace,
                              struct str name);
 
-struct flux_watch_stats {
-    uint64_t objects;   /* given by the watches, each time */
-    uint64_t statuses;  /* of these, decided something */
-    uint64_t malformed; /* skipped */
-    uint64_t lost;      /* appends refused or failed */
-};
-void flux_watch_get_stats(const struct flux_watch *f, struct flux_watch_stats *ret);
 struct metric_source flux_watch_metrics(struct flux_watch *f);
 
 #endif

@@ -91,10 +91,12 @@ static json_t *run_json(const struct tracked *t, const struct run *r, int64_t no
     add_str(json, "revision", r->revision);
     if (t->waiter)
         (void)json_object_set_new(json, "question", question_json(waiter_question(t->waiter)));
-    add_time(json, "createdAt", r->created_ms);
+    if (r->created_ms != RUN_NO_TIME)
+        add_time(json, "createdAt", r->created_ms);
     if (r->start_ms != RUN_NO_TIME)
         add_time(json, "startedAt", r->start_ms);
-    add_duration(json, "age", now_ms > r->created_ms ? (now_ms - r->created_ms) / 1000 * 1000 : 0);
+    if (r->created_ms != RUN_NO_TIME)
+        add_duration(json, "age", now_ms > r->created_ms ? (now_ms - r->created_ms) / 1000 * 1000 : 0);
     if (r->timeout_ms)
         add_duration(json, "timeout", r->timeout_ms);
     (void)json_object_set_new(json, "attempt", json_integer((json_int_t)r->retries_done + 1));

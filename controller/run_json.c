@@ -10,10 +10,10 @@
  */
 #include "controller/run_json_priv.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "controller/json_priv.h"
 #include "store/question.h"
 
 /* FNV-1a: tells texts apart; not a defence. */
@@ -50,7 +50,7 @@ static struct str text_at(const json_t *object, const char *key)
 
 static int64_t integer_at(const json_t *object, const char *key)
 {
-    return json_integer_value(json_object_get(object, key));
+    return json_int64(json_object_get(object, key));
 }
 
 static int64_t time_at(const json_t *object, const char *key)
@@ -443,18 +443,6 @@ static bool own_texts(struct run *r, const struct run_rare *rare)
     return true;
 }
 
-/* An integer beyond 64 bits somewhere in an object makes jansson refuse all of it: read its numbers as reals
- * then. */
-static json_t *load(struct str json)
-{
-    json_error_t error;
-    json_t *root = json_loadb(json.at, json.len, JSON_ALLOW_NUL, &error);
-
-    if (!root && json_error_code(&error) == json_error_numeric_overflow)
-        root = json_loadb(json.at, json.len, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
-    return root;
-}
-
 static enum run_parsed read_object(struct reader *rd, const json_t *root)
 {
     const json_t *spec = json_object_get(root, "spec");
@@ -471,7 +459,7 @@ static enum run_parsed read_object(struct reader *rd, const json_t *root)
 enum run_parsed run_parse(enum run_kind kind, struct str json, const struct run_parse_options *options,
                           struct run *ret)
 {
-    json_auto_t *root = load(json.len ? json : STR(" "));
+    json_auto_t *root = json_read(json);
     struct run r = {.kind = kind,
                     .start_ms = RUN_NO_TIME,
                     .attempt_ms = RUN_NO_TIME,
@@ -515,6 +503,6 @@ void run_release(struct run *r)
 
 void run_status_message(struct str json, struct text *out)
 {
-    json_auto_t *root = load(json.len ? json : STR(" "));
+    json_auto_t *root = json_read(json);
     text_add_clean(out, text_at(root, "message"));
 }

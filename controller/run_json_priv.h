@@ -1,4 +1,4 @@
-/* Run and CustomRun objects of the API <-> struct run. Pure; only this and run_body.c know jansson.
+/* Run and CustomRun objects of the API <-> struct run. Pure.
  */
 #ifndef FES_CONTROLLER_RUN_JSON_PRIV_H
 #define FES_CONTROLLER_RUN_JSON_PRIV_H

@@ -9,15 +9,6 @@
 
 #define ASK_SOONEST_MS 20 /* a verdict that is due to change at once is not asked in a busy loop */
 
-static int64_t add_saturated(int64_t a, int64_t b)
-{
-    int64_t sum;
-
-    if (__builtin_add_overflow(a, b, &sum))
-        return b > 0 ? INT64_MAX : INT64_MIN;
-    return sum;
-}
-
 void controller_rearm(struct controller *c)
 {
     int64_t at = c->poked ? c->now.mono_ms : deadline_first(c);

@@ -89,8 +89,7 @@ static bool on_record(void *arg, const struct record *r)
             return false;
         }
         if (!record_bodies_intact(r))
-            REPORT(l->events->reporter, REPORT_ERROR, "a stored body is damaged and is left out of an answer",
-                   FIELD_INT("id", r->seq));
+            http_server_report_damaged(l->events->server, r->seq);
         else if (!write_record(l, r))
             return false;
     }

@@ -381,6 +381,11 @@ size_t http_server_pending(const struct http_server *s)
     return s->pending.n + guard_replying(s->guards) + (s->admin ? guard_replying(s->admin->guards) : 0);
 }
 
+void http_server_report_damaged(struct http_server *s, uint64_t id)
+{
+    tally_damaged(&s->owner->tally, id, http_mono_ms());
+}
+
 size_t http_server_unanswered(const struct http_server *s)
 {
     return guard_unanswered(s->guards) + (s->admin ? guard_unanswered(s->admin->guards) : 0);

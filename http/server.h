@@ -70,6 +70,8 @@ uint64_t http_server_answer_bytes(const struct http_server *s);
 size_t http_server_pending(const struct http_server *s);
 /* Connections to which an answer is owed: a request is being answered or received. For the end: it looks at each. */
 size_t http_server_unanswered(const struct http_server *s);
+/* The body of a stored record does not have its checksum, and is left out of an answer: says so, at most once a second. */
+void http_server_report_damaged(struct http_server *s, uint64_t id);
 struct metric_source http_server_metrics(struct http_server *s);
 /* Ends what is left and frees; answers given afterwards are the caller's mistake, so close the store, which completes
  * appends, first. Accepts NULL. */

@@ -117,8 +117,7 @@ static bool bodies_intact(struct batch *b, const struct record *record)
     if (record_bodies_intact(record))
         return true;
     b->damaged = true;
-    REPORT(b->stream->reporter, REPORT_ERROR, "a stored body is damaged and is left out of an answer",
-           FIELD_INT("id", record->seq));
+    http_server_report_damaged(b->stream->server, record->seq);
     return false;
 }
 

@@ -177,3 +177,12 @@ bool tally_shed(struct tally *t, int64_t now_ms)
     t->numbers.shed++;
     return may_report(&t->shed, now_ms);
 }
+
+void tally_damaged(struct tally *t, uint64_t id, int64_t now_ms)
+{
+    if (!may_report(&t->damaged, now_ms))
+        return;
+    REPORT(t->reporter, REPORT_ERROR, "a stored body is damaged and is left out of an answer",
+           FIELD_INT("id", id), FIELD_INT("bodies", t->damaged.since));
+    t->damaged.since = 0;
+}

@@ -82,6 +82,7 @@ struct tally {
     struct tally_line causes[N_CAUSES];
     struct tally_line pauses[N_PAUSES];
     struct tally_line shed;
+    struct tally_line damaged;
     struct http_numbers numbers;
 };
 
@@ -98,5 +99,7 @@ void tally_refused(struct tally *t, enum http_cause cause, int status, const cha
 bool tally_paused(struct tally *t, enum http_pause pause, int64_t now_ms);
 /* The same for a connection that ends for want of room. */
 bool tally_shed(struct tally *t, int64_t now_ms);
+/* A body of that record was left out of an answer. Reported at most once a second, with how many there were since. */
+void tally_damaged(struct tally *t, uint64_t id, int64_t now_ms);
 
 #endif

@@ -24,3 +24,16 @@ int64_t k8s_backoff_retry(uint32_t random)
 {
     return K8S_RETRY_LEAST_MS + (int64_t)((uint64_t)(K8S_RETRY_MOST_MS - K8S_RETRY_LEAST_MS) * random >> 32);
 }
+
+int64_t k8s_backoff_refused(struct k8s_backoff *b, int status, int64_t retry_after_ms, int64_t now_ms,
+                            uint32_t random)
+{
+    if (retry_after_ms > 0)
+        return retry_after_ms < K8S_HOLD_MOST_MS ? retry_after_ms : K8S_HOLD_MOST_MS;
+    switch (status) {
+    case 503: return 0; /* the gate sets the pace */
+    case 502:
+    case 504: return k8s_backoff_retry(random);
+    default: return k8s_backoff_next(b, now_ms, random);
+    }
+}

@@ -44,6 +44,7 @@ struct slot {
     struct k8s_client *c;
     struct k8s_connection *connection;
     struct request *request; /* under way */
+    unsigned turn;           /* of the gate, which it uses */
     int64_t used_ms;
 };
 
@@ -61,7 +62,6 @@ struct k8s_client {
     size_t n_patient; /* of those under way */
     struct slot slots[K8S_MAX_IN_FLIGHT];
     unsigned probes;
-    struct k8s_stats stats;
     struct k8s_seens seens;
     struct k8s_numbers numbers;
 };
@@ -222,9 +222,9 @@ const struct reporter *k8s_client_reporter(const struct k8s_client *c)
     return &c->reporter;
 }
 
-int64_t k8s_client_count(struct k8s_client *c)
+int64_t k8s_client_begin(struct k8s_client *c, unsigned *ret_turn)
 {
-    c->stats.requests++;
+    *ret_turn = k8s_gate_turn(c->gate);
     if (!k8s_gate_is_down(c->gate))
         c->probes = 0;
     else if (++c->probes % K8S_PATIENT_PROBE)
@@ -232,17 +232,17 @@ int64_t k8s_client_count(struct k8s_client *c)
     return K8S_CONNECT_SECONDS * 1000;
 }
 
-void k8s_client_note(struct k8s_client *c, enum k8s_count verb, const struct k8s_answer *answer)
+void k8s_client_note(struct k8s_client *c, enum k8s_count verb, unsigned turn,
+                     const struct k8s_answer *answer)
 {
-    k8s_numbers_count(&c->numbers, verb, answer->status);
-    if (answer->status == 0) {
-        c->stats.failures++;
-        k8s_gate_unanswered(c->gate, answer->error);
+    k8s_numbers_count(&c->numbers, verb, answer->too_long ? K8S_CODE_OTHER : answer->status);
+    if (answer->status == 0 && !answer->too_long) {
+        k8s_gate_unanswered(c->gate, turn, answer->error);
         return;
     }
     /* A server that starts or stops says so for whatever it is asked: it is as good as down. */
-    if (answer->status == 503 && answer->retry_after_ms < 0) {
-        k8s_gate_unanswered(c->gate, "HTTP status 503");
+    if (answer->status == 503 && answer->retry_after_ms <= 0) {
+        k8s_gate_unanswered(c->gate, turn, "HTTP status 503");
         return;
     }
     k8s_gate_answered(c->gate);
@@ -345,7 +345,7 @@ static void on_answer(void *arg, const struct k8s_answer *answer)
         .error = answer->error,
     };
 
-    k8s_client_note(c, count_of(r->verb), answer);
+    k8s_client_note(c, count_of(r->verb), s->turn, answer);
     if (result.status >= 300)
         result.error = k8s_status_message(result.status, result.body, message);
     s->request = NULL;
@@ -378,12 +378,20 @@ static void send_one(struct k8s_client *c, struct slot *s, struct request *r)
                                            .path = r->path,
                                            .body = r->body,
                                            .content_type = verbs[r->verb].content_type,
-                                           .connect_ms = k8s_client_count(c),
+                                           .connect_ms = k8s_client_begin(c, &s->turn),
                                            .deadline_ms = K8S_REQUEST_SECONDS * 1000,
                                            .most = K8S_MAX_ANSWER,
                                            .on_answer = on_answer,
                                            .arg = s,
                                        });
+}
+
+/* Only with something to send and a connection for it: a turn that goes unused would be asked for again at once, and
+ * again. What ends a request pumps anyway. */
+static void wait_at_gate(struct k8s_client *c)
+{
+    if (next_request(c) && free_slot(c))
+        k8s_gate_wait(c->gate, &c->waiter);
 }
 
 static void on_pump(evutil_socket_t fd, short what, void *arg)
@@ -395,8 +403,8 @@ static void on_pump(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     while ((r = next_request(c)) != NULL && k8s_gate_is_open(c->gate) && (s = free_slot(c)) != NULL)
         send_one(c, s, r);
-    if (c->n_queued && !k8s_gate_is_open(c->gate))
-        k8s_gate_wait(c->gate, &c->waiter);
+    if (!k8s_gate_is_open(c->gate))
+        wait_at_gate(c);
 }
 
 /* The gate is open again, or lets one request through as a probe. */
@@ -413,9 +421,8 @@ static void on_turn(void *arg)
     if (r && s)
         send_one(c, s, r);
     else
-        k8s_gate_unused(c->gate);
-    if (c->n_queued)
-        k8s_gate_wait(c->gate, &c->waiter);
+        k8s_gate_unused(c->gate, k8s_gate_turn(c->gate));
+    wait_at_gate(c);
 }
 
 static struct request *make_request(enum k8s_verb verb, const char *path, struct str body)
@@ -462,12 +469,6 @@ bool k8s_client_reachable(const struct k8s_client *c, const char **ret_why)
 size_t k8s_client_pending(const struct k8s_client *c)
 {
     return c->n_queued + c->n_under_way;
-}
-
-void k8s_client_get_stats(const struct k8s_client *c, struct k8s_stats *ret)
-{
-    *ret = c->stats;
-    ret->connects = c->connector.connects;
 }
 
 void k8s_client_see(struct k8s_client *c, struct k8s_seen *seen, const char *path)

@@ -50,6 +50,10 @@ void k8s_client_reload(struct k8s_client *c);
  * and the pod's service account. */
 void k8s_confine(const struct k8s_config *config, struct sandbox *sandbox);
 
+/* A namespace becomes part of a path: only RFC 1123 labels, as Kubernetes has them. False with one line in err that names
+ * the flag. */
+bool k8s_namespaces_check(const char *flag, const struct flag_list *names, char err[static K8S_ERROR]);
+
 enum k8s_verb { K8S_GET, K8S_PATCH, K8S_CREATE };
 
 struct k8s_reply {
@@ -75,12 +79,6 @@ bool k8s_client_reachable(const struct k8s_client *c, const char **ret_why);
 /* Requests handed in and not yet answered, watches not counted. */
 size_t k8s_client_pending(const struct k8s_client *c);
 
-struct k8s_stats {
-    uint64_t requests;
-    uint64_t failures; /* no answer */
-    uint64_t connects;
-};
-void k8s_client_get_stats(const struct k8s_client *c, struct k8s_stats *ret);
 struct metric_source k8s_client_metrics(struct k8s_client *c);
 
 #endif

@@ -16,10 +16,11 @@ struct k8s_connector *k8s_client_connector(struct k8s_client *c);
 struct k8s_gate *k8s_client_gate(struct k8s_client *c);
 const struct reporter *k8s_client_reporter(const struct k8s_client *c);
 
-/* Counts a request that is sent now, and returns how long it may take to connect. */
-int64_t k8s_client_count(struct k8s_client *c);
-/* Tells gate and statistics how it ended; to be called once for each answer. */
-void k8s_client_note(struct k8s_client *c, enum k8s_count verb, const struct k8s_answer *answer);
+/* A request is sent now: returns how long it may take to connect. *ret_turn is kept with it. */
+int64_t k8s_client_begin(struct k8s_client *c, unsigned *ret_turn);
+/* Tells gate and metrics how it ended; to be called once for each answer. */
+void k8s_client_note(struct k8s_client *c, enum k8s_count verb, unsigned turn,
+                     const struct k8s_answer *answer);
 /* From now on the watch is counted, as one of its collection's resource. path is borrowed until k8s_client_unsee, which
  * does nothing to one that was never seen. */
 void k8s_client_see(struct k8s_client *c, struct k8s_seen *seen, const char *path);

@@ -22,7 +22,6 @@
 #include <event2/bufferevent.h>
 #include <event2/bufferevent_ssl.h>
 #include <event2/util.h>
-#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
@@ -30,15 +29,11 @@
 
 #include "k8s/clock_priv.h"
 #include "k8s/lookup_priv.h"
+#include "k8s/socket_priv.h"
 
 #define MAX_HEAD     65536
 #define HEAD_ROOM    65536 /* buffered beside the piece that is waited for */
 #define EVHTTP_NEVER (7 * 24 * 3600)
-/* A peer that vanished is noticed within 11 s: by unacknowledged data, or by keepalive probes when idle. */
-#define USER_TIMEOUT_MS 10000
-#define KEEP_IDLE_S     5
-#define KEEP_INTERVAL_S 2
-#define KEEP_COUNT      3
 
 enum connection_state {
     CONNECTION_CLOSED,
@@ -67,6 +62,7 @@ struct k8s_connection {
     bool heard;    /* a byte of the answer came */
     bool gone;     /* closed by the server while idle */
     bool too_long; /* more is buffered than may be */
+    bool oversize; /* the answer is, or cannot be told from one that is */
     int64_t last_byte_ms;
     int64_t deadline_ms; /* absolute; 0: none */
     int status;
@@ -209,6 +205,7 @@ static void on_http_error(enum evhttp_request_error error, void *arg)
     case EVREQ_HTTP_INVALID_HEADER: (void)snprintf(c->why, sizeof c->why, "not an HTTP answer"); break;
     case EVREQ_HTTP_DATA_TOO_LONG:
         (void)snprintf(c->why, sizeof c->why, "answer malformed or too long");
+        c->oversize = c->state == CONNECTION_ANSWERING;
         break;
     case EVREQ_HTTP_TIMEOUT:
     case EVREQ_HTTP_BUFFER_ERROR:
@@ -310,22 +307,6 @@ static void on_connected(struct bufferevent *bev, short what, void *arg)
     c->connected_cb(bev, what, c->connected_arg);
 }
 
-static void set_options(evutil_socket_t fd)
-{
-    static const struct {
-        int level, name, value;
-    } options[] = {
-        {IPPROTO_TCP, TCP_NODELAY, 1},
-        {SOL_SOCKET, SO_KEEPALIVE, 1},
-        {IPPROTO_TCP, TCP_KEEPIDLE, KEEP_IDLE_S},
-        {IPPROTO_TCP, TCP_KEEPINTVL, KEEP_INTERVAL_S},
-        {IPPROTO_TCP, TCP_KEEPCNT, KEEP_COUNT},
-        {IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS},
-    };
-    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
-        (void)setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof options[i].value);
-}
-
 static bool add_headers(struct k8s_connection *c, struct evkeyvalq *headers)
 {
     struct str token = k8s_creds_token(c->connector->creds, k8s_now_ms());
@@ -377,30 +358,16 @@ static void ask(struct k8s_connection *c)
 static void connect_next(struct k8s_connection *c)
 {
     struct k8s_connector *connector = c->connector;
-    const struct k8s_url *url = k8s_creds_url(connector->creds);
-    struct bufferevent *bev;
 
     drop(c);
     c->state = CONNECTION_CONNECTING;
     c->connected = c->reused = false;
     connector->connects++;
-    if (url->tls) {
-        c->ssl = k8s_creds_ssl(connector->creds, k8s_now_ms());
-        bev = c->ssl ? bufferevent_openssl_socket_new(connector->base, -1, c->ssl, BUFFEREVENT_SSL_CONNECTING,
-                                                      BEV_OPT_CLOSE_ON_FREE)
-                     : NULL;
-        if (!bev && c->ssl)
-            SSL_free(c->ssl);
-    } else {
-        bev = bufferevent_socket_new(connector->base, -1, BEV_OPT_CLOSE_ON_FREE);
-    }
-    if (!bev) {
-        c->ssl = NULL;
-        fail(c, "out of memory");
-        return;
-    }
-    c->http = evhttp_connection_base_bufferevent_new(connector->base, NULL, bev,
-                                                     c->addresses.text[c->next_address++], url->port);
+    const char *address = c->addresses.text[c->next_address++];
+    struct bufferevent *bev = k8s_socket_new(connector->base, connector->creds, &c->ssl);
+    if (bev)
+        c->http = evhttp_connection_base_bufferevent_new(connector->base, NULL, bev, address,
+                                                         k8s_creds_url(connector->creds)->port);
     if (!c->http) {
         fail(c, "out of memory");
         return;
@@ -418,7 +385,7 @@ static void connect_next(struct k8s_connection *c)
             explain(c, bev, errno);
         return;
     }
-    set_options(bufferevent_getfd(bev));
+    k8s_socket_set_options(bufferevent_getfd(bev));
     bufferevent_getcb(bev, NULL, NULL, &c->connected_cb, &c->connected_arg);
     bufferevent_setcb(bev, NULL, NULL, on_connected, c);
 }
@@ -454,7 +421,7 @@ static void start(struct k8s_connection *c)
 {
     const struct k8s_url *url = k8s_creds_url(c->connector->creds);
 
-    c->heard = false;
+    c->heard = c->oversize = false;
     c->why[0] = '\0';
     c->status = 0;
     c->retry_after_ms = -1;
@@ -522,7 +489,7 @@ static void finish(struct k8s_connection *c)
         drop(c);
         c->state = CONNECTION_CLOSED;
     }
-    if (c->status == 0 && c->connected)
+    if (c->status == 0 && c->connected && !c->oversize)
         c->connector->broken_ms = k8s_now_ms();
     if (try_again(c))
         return;
@@ -535,6 +502,7 @@ static void finish(struct k8s_connection *c)
         .error = c->status   ? NULL
                  : c->why[0] ? c->why
                              : "connection closed by the server",
+        .too_long = c->oversize,
     };
     c->exchange.on_answer(c->exchange.arg, &answer);
 }
@@ -553,6 +521,7 @@ static void on_step(evutil_socket_t fd, short what, void *arg)
     case CONNECTION_ASKING:
     case CONNECTION_ANSWERING:
         if (c->too_long) {
+            c->oversize = true;
             fail(c, "answer too long");
             finish(c);
         }
@@ -561,6 +530,13 @@ static void on_step(evutil_socket_t fd, short what, void *arg)
     case CONNECTION_RESOLVING:
     case CONNECTION_CONNECTING: break;
     }
+}
+
+/* The request was sent, and may have been carried out: it is not repeated. */
+static void give_up(struct k8s_connection *c, const char *why)
+{
+    c->repeated = true;
+    fail(c, why);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -575,9 +551,9 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     case CONNECTION_ASKING:
     case CONNECTION_ANSWERING:
         if (c->deadline_ms && now_ms >= c->deadline_ms)
-            fail(c, "no answer in time");
+            give_up(c, "no answer in time");
         else if (c->exchange.silence_ms && now_ms >= c->last_byte_ms + c->exchange.silence_ms)
-            fail(c, "silent for too long");
+            give_up(c, "silent for too long");
         else
             arm(c);
         break;

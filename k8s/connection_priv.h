@@ -25,6 +25,7 @@ struct k8s_answer {
     int64_t retry_after_ms; /* -1: none given */
     struct evbuffer *body;  /* borrowed for the call; its content may be taken */
     const char *error;      /* when status is 0 */
+    bool too_long;          /* with status 0: there is an answer, but a longer one than may be */
 };
 
 struct k8s_exchange {

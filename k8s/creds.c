@@ -257,8 +257,7 @@ static bool find_server(struct k8s_creds *c, const struct k8s_config *config, co
     return false;
 }
 
-/* A namespace becomes part of a path: RFC 1123 labels only, as Kubernetes has them. */
-static bool check_namespaces(const struct flag_list *names, char err[static K8S_ERROR])
+bool k8s_namespaces_check(const char *flag, const struct flag_list *names, char err[static K8S_ERROR])
 {
     for (size_t i = 0; i < names->n; i++) {
         const char *name = names->values[i];
@@ -266,7 +265,7 @@ static bool check_namespaces(const struct flag_list *names, char err[static K8S_
         if (len > 0 && len <= 63 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == len &&
             name[0] != '-' && name[len - 1] != '-')
             continue;
-        (void)snprintf(err, K8S_ERROR, "--namespace \"%.200s\": not the name of a namespace", name);
+        (void)snprintf(err, K8S_ERROR, "%s \"%.200s\": not the name of a namespace", flag, name);
         return false;
     }
     return true;
@@ -305,7 +304,7 @@ struct k8s_creds *k8s_creds_new(const struct k8s_config *config, const struct k8
     }
     c->reporter = reporter;
     c->token_looked_ms = c->tls_looked_ms = INT64_MIN / 2;
-    if (!check_namespaces(&config->namespaces, err) || !find_server(c, config, pod, err))
+    if (!k8s_namespaces_check("--namespace", &config->namespaces, err) || !find_server(c, config, pod, err))
         goto fail;
     /* The service account belongs to the pod's own API server: it is offered to no other unless a flag says
      * so. */

@@ -23,6 +23,7 @@ struct k8s_gate {
     struct event *timer;
     struct k8s_waiters waiters;
     enum gate_state state;
+    unsigned turn;   /* number of the last probe, from 1 */
     bool asked;      /* anything was answered or not, ever */
     int64_t down_ms; /* when the outage began */
     int64_t next_ms; /* not before: the next probe */
@@ -95,6 +96,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     if (g->state == GATE_DOWN) {
         w = TAILQ_FIRST(&g->waiters);
         g->state = GATE_PROBING;
+        if (++g->turn == 0)
+            g->turn = 1;
         g->next_ms = k8s_now_ms() + k8s_backoff_retry(k8s_random());
         k8s_gate_leave(g, w);
         w->on_turn(w->arg);
@@ -125,6 +128,11 @@ void k8s_gate_leave(struct k8s_gate *g, struct k8s_waiter *w)
     w->waiting = false;
 }
 
+unsigned k8s_gate_turn(const struct k8s_gate *g)
+{
+    return g->state == GATE_PROBING ? g->turn : 0;
+}
+
 void k8s_gate_answered(struct k8s_gate *g)
 {
     if (g->state != GATE_OPEN)
@@ -135,7 +143,7 @@ void k8s_gate_answered(struct k8s_gate *g)
     arm(g);
 }
 
-void k8s_gate_unanswered(struct k8s_gate *g, const char *why)
+void k8s_gate_unanswered(struct k8s_gate *g, unsigned turn, const char *why)
 {
     struct text t;
 
@@ -148,13 +156,14 @@ void k8s_gate_unanswered(struct k8s_gate *g, const char *why)
         g->down_ms = k8s_now_ms();
         g->next_ms = g->down_ms + k8s_backoff_retry(k8s_random());
     }
-    g->state = GATE_DOWN;
+    if (g->state == GATE_OPEN || turn == k8s_gate_turn(g))
+        g->state = GATE_DOWN;
     arm(g);
 }
 
-void k8s_gate_unused(struct k8s_gate *g)
+void k8s_gate_unused(struct k8s_gate *g, unsigned turn)
 {
-    if (g->state == GATE_PROBING) {
+    if (g->state == GATE_PROBING && turn == g->turn) {
         g->state = GATE_DOWN;
         g->next_ms = k8s_now_ms();
     }

@@ -13,14 +13,12 @@
 struct event_base;
 struct k8s_gate;
 
-#define K8S_HOLD_MOST_MS 60000 /* a longer Retry-After is not waited for in full */
-
 /* Owned by whoever waits; zero-initialised with on_turn and arg set. */
 struct k8s_waiter {
     TAILQ_ENTRY(k8s_waiter) entry;
     bool waiting;
-    /* Its turn: send one request and call one of k8s_gate_answered, _unanswered or _unused for it, or ask
-     * again. Called from the loop, never from inside k8s_gate_wait. */
+    /* Its turn: send one request and call one of k8s_gate_answered, _unanswered or _unused for it with k8s_gate_turn
+     * of now, or ask again. Called from the loop, never from inside k8s_gate_wait. */
     void (*on_turn)(void *arg);
     void *arg;
 };
@@ -37,12 +35,15 @@ void k8s_gate_wait(struct k8s_gate *g, struct k8s_waiter *w);
 /* Waits no longer; nothing when it does not wait. */
 void k8s_gate_leave(struct k8s_gate *g, struct k8s_waiter *w);
 
+/* To be kept with a request that is sent now: which probe it is; 0: none. Only the end of the probe under way lets the next
+ * one through; requests from before the outage may go on failing meanwhile. */
+unsigned k8s_gate_turn(const struct k8s_gate *g);
 /* A request was answered, whatever the status. */
 void k8s_gate_answered(struct k8s_gate *g);
 /* A request got no answer, and why. */
-void k8s_gate_unanswered(struct k8s_gate *g, const char *why);
-/* A turn that was not used: the next waiter gets it. */
-void k8s_gate_unused(struct k8s_gate *g);
+void k8s_gate_unanswered(struct k8s_gate *g, unsigned turn, const char *why);
+/* A turn that was not used, or given up: the next waiter gets it. Nothing when it is over. */
+void k8s_gate_unused(struct k8s_gate *g, unsigned turn);
 /* The server asked for a pause. */
 void k8s_gate_hold(struct k8s_gate *g, int64_t retry_after_ms);
 

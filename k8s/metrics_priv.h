@@ -46,7 +46,8 @@ struct k8s_numbers {
 /* Of struct k8s_numbers. */
 extern const struct metric k8s_metrics[];
 
-/* status 0: no answer. */
+/* status 0: no answer. One that is not among those shown, as K8S_CODE_OTHER, is "other". */
+#define K8S_CODE_OTHER (-1)
 void k8s_numbers_count(struct k8s_numbers *n, enum k8s_count verb, int status);
 /* Sums up the watches by resource. */
 void k8s_numbers_watches(struct k8s_numbers *n, const struct k8s_seens *seens, int64_t now_ms);

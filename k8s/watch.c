@@ -23,15 +23,14 @@
 #include "k8s/clock_priv.h"
 #include "k8s/collections_priv.h"
 #include "k8s/frame_priv.h"
+#include "k8s/pages_priv.h"
 #include "k8s/scan_priv.h"
 
 #define SLICE_US         500
 #define FIRST_SILENCE_MS 180000 /* until a bookmark was seen */
-#define SHORT_WATCH_MS   1000   /* a watch that ends sooner and empty is a failure */
-#define MAX_VERSION      256
-#define MAX_CONTINUE     4096
+#define SHORT_WATCH_MS   1000 /* a watch that ends sooner has failed if it was empty, or the second in a row */
 #define MAX_COLLECTION   896
-#define MAX_PATH         (3 * (MAX_VERSION + MAX_CONTINUE) + MAX_COLLECTION + 128)
+#define MAX_PATH         (3 * (K8S_MAX_VERSION + K8S_MAX_CONTINUE) + MAX_COLLECTION + 128)
 
 enum step_state {
     STEP_RESTING,  /* until the timer */
@@ -56,18 +55,17 @@ struct k8s_watch {
     struct k8s_collections collections;
     bool optional;
     enum step_state step;
+    unsigned turn;  /* of the gate, which the request uses */
     bool to_watch;  /* what to do next: watch, or list */
-    bool asking;    /* a request is under way */
-    bool relisted;  /* a 410 was answered by a list since the last event */
+    bool relisted;  /* a 410 was answered by a list since the last stream that was not brief */
     bool bookmarks; /* the server sends them */
+    bool brief;     /* the last stream ended within SHORT_WATCH_MS */
     bool broken;    /* the last stream ended without an end: the next try is a short one */
     bool again;     /* somebody wants another list after this one */
     bool told;      /* that it is interrupted */
     struct k8s_backoff backoff;
-    char version[MAX_VERSION];
-    char more[MAX_CONTINUE]; /* continue token; "" for the first page */
-    struct evbuffer *body;
-    struct k8s_page page;
+    char version[K8S_MAX_VERSION];
+    struct k8s_pages pages;
     struct k8s_frame frame;
     size_t events; /* of this stream */
     enum note note;
@@ -80,11 +78,25 @@ struct k8s_watch {
     char path[MAX_PATH];
 };
 
-static void on_timer(evutil_socket_t fd, short what, void *arg);
-static void on_wake(evutil_socket_t fd, short what, void *arg);
-static void on_turn(void *arg);
 static void on_answer(void *arg, const struct k8s_answer *answer);
 static void step(struct k8s_watch *w, enum step_input input, const struct k8s_answer *answer);
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    step(arg, INPUT_TIMER, NULL);
+}
+
+static void on_wake(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    step(arg, INPUT_NOTE, NULL);
+}
+
+static void on_turn(void *arg)
+{
+    step(arg, INPUT_TURN, NULL);
+}
 
 struct k8s_watch *k8s_watch_new(struct k8s_client *c, const struct k8s_watch_options *options,
                                 const struct k8s_watch_callbacks *callbacks)
@@ -99,12 +111,11 @@ struct k8s_watch *k8s_watch_new(struct k8s_client *c, const struct k8s_watch_opt
     w->callbacks = *callbacks;
     w->waiter = (struct k8s_waiter){.on_turn = on_turn, .arg = w};
     k8s_frame_init(&w->frame, K8S_MAX_OBJECT);
-    w->body = evbuffer_new();
     w->connection = k8s_connection_new(connector);
     w->timer = evtimer_new(connector->base, on_timer, w);
     w->wake = event_new(connector->base, -1, 0, on_wake, w);
-    if (!k8s_collections_init(&w->collections, options, MAX_COLLECTION) || !w->body || !w->connection ||
-        !w->timer || !w->wake) {
+    bool ready = k8s_pages_init(&w->pages) && w->connection && w->timer && w->wake;
+    if (!k8s_collections_init(&w->collections, options, MAX_COLLECTION) || !ready) {
         k8s_watch_free(w);
         return NULL;
     }
@@ -119,14 +130,12 @@ void k8s_watch_free(struct k8s_watch *w)
         return;
     k8s_gate_leave(k8s_client_gate(w->client), &w->waiter);
     k8s_connection_free(w->connection);
-    if (w->asking && !w->seen.opened_ms)
-        k8s_gate_unused(k8s_client_gate(w->client));
+    k8s_gate_unused(k8s_client_gate(w->client), w->turn);
     if (w->timer)
         event_free(w->timer);
     if (w->wake)
         event_free(w->wake);
-    if (w->body)
-        evbuffer_free(w->body);
+    k8s_pages_free(&w->pages);
     k8s_client_unsee(w->client, &w->seen);
     k8s_frame_free(&w->frame);
     k8s_collections_free(&w->collections);
@@ -146,10 +155,16 @@ static void rest(struct k8s_watch *w, int64_t ms)
     k8s_timer_set(w->timer, ms);
 }
 
-static void list_again(struct k8s_watch *w, int64_t after_ms)
+/* What to do next: the first page. */
+static void begin_list(struct k8s_watch *w)
 {
     w->to_watch = false;
-    w->more[0] = '\0';
+    k8s_pages_restart(&w->pages);
+}
+
+static void list_again(struct k8s_watch *w, int64_t after_ms)
+{
+    begin_list(w);
     rest(w, after_ms);
 }
 
@@ -222,7 +237,7 @@ void k8s_watch_list_again(struct k8s_watch *w)
     if (w->step == STEP_WATCHING)
         take_note(w, NOTE_AGAIN, 0);
     if (w->step == STEP_RESTING || w->step == STEP_WAITING)
-        w->to_watch = (w->more[0] = '\0');
+        begin_list(w);
 }
 
 static void on_error_event(struct k8s_watch *w, const struct k8s_event *e)
@@ -240,7 +255,7 @@ static void on_error_event(struct k8s_watch *w, const struct k8s_event *e)
 static void on_line(struct k8s_watch *w, struct str line)
 {
     struct k8s_event e;
-    char next[MAX_VERSION] = "";
+    char next[K8S_MAX_VERSION] = "";
 
     if (!k8s_scan_event(line, &e) || (e.version.at && !k8s_scan_text(e.version, next, sizeof next))) {
         take_note(w, NOTE_GARBAGE, 0);
@@ -253,7 +268,6 @@ static void on_line(struct k8s_watch *w, struct str line)
         return;
     }
     w->events++;
-    w->relisted = false;
     if (e.type == K8S_EVENT_BOOKMARK) {
         if (!w->bookmarks)
             k8s_connection_set_silence(w->connection, K8S_SILENCE_SECONDS * 1000);
@@ -291,7 +305,8 @@ static void on_head(void *arg, int status)
         return;
     w->seen.opened_ms = k8s_now_ms();
     w->seen.streams++;
-    k8s_client_note(w->client, K8S_COUNT_WATCH, &(struct k8s_answer){.status = status, .retry_after_ms = -1});
+    k8s_client_note(w->client, K8S_COUNT_WATCH, w->turn,
+                    &(struct k8s_answer){.status = status, .retry_after_ms = -1});
     k8s_connection_set_silence(w->connection, w->bookmarks ? K8S_SILENCE_SECONDS * 1000 : FIRST_SILENCE_MS);
     set_synced(w);
 }
@@ -303,20 +318,17 @@ static void send_list(struct k8s_watch *w)
     struct text path;
 
     text_init(&path, w->path, sizeof w->path);
-    text_addf(&path, "%s?limit=%d", k8s_collections_now(&w->collections), K8S_LIST_LIMIT);
-    if (w->more[0]) {
-        text_add(&path, STR("&continue="));
-        k8s_url_escape(&path, str_of(w->more));
-    } else {
+    text_add(&path, str_of(k8s_collections_now(&w->collections)));
+    k8s_pages_query(&w->pages, &path);
+    if (!w->pages.more[0]) {
         w->seen.lists++;
         w->callbacks.on_list(w->callbacks.arg);
     }
     w->step = STEP_LISTING;
-    w->asking = true;
     k8s_connection_send(w->connection, &(struct k8s_exchange){
                                            .method = EVHTTP_REQ_GET,
                                            .path = w->path,
-                                           .connect_ms = k8s_client_count(w->client),
+                                           .connect_ms = k8s_client_begin(w->client, &w->turn),
                                            .deadline_ms = K8S_REQUEST_SECONDS * 1000,
                                            .most = K8S_MAX_ANSWER,
                                            .on_answer = on_answer,
@@ -338,8 +350,7 @@ static void send_watch(struct k8s_watch *w)
     w->events = 0;
     w->note = NOTE_NONE;
     w->step = STEP_WATCHING;
-    w->asking = true;
-    int64_t connect_ms = k8s_client_count(w->client);
+    int64_t connect_ms = k8s_client_begin(w->client, &w->turn);
     if (w->broken && connect_ms > K8S_PROBE_CONNECT_MS)
         connect_ms = K8S_PROBE_CONNECT_MS;
     w->broken = false;
@@ -370,33 +381,19 @@ static void ask(struct k8s_watch *w)
 
 /* ---- answers ---- */
 
-static void begin_page(struct k8s_watch *w, const struct k8s_answer *answer)
+static void end_invalid(struct k8s_watch *w)
 {
-    (void)evbuffer_drain(w->body, evbuffer_get_length(w->body));
-    (void)evbuffer_add_buffer(w->body, answer->body);
-    size_t len = evbuffer_get_length(w->body);
-    const char *bytes = (const char *)evbuffer_pullup(w->body, -1);
-    k8s_page_init(&w->page, (struct str){bytes, bytes ? len : 0});
-    w->step = STEP_HANDING;
-    k8s_timer_set(w->timer, 0);
+    set_failing(w, "the list is not valid", true);
+    list_again(w, next_backoff(w));
 }
 
-static void end_page(struct k8s_watch *w, bool valid)
+static void end_page(struct k8s_watch *w)
 {
-    struct k8s_member m[] = {{.name = STR("resourceVersion")}, {.name = STR("continue")}};
-
-    valid = valid && w->page.metadata.at && k8s_scan_object(w->page.metadata, m, 2) &&
-            k8s_scan_text(m[0].value, w->version, sizeof w->version);
-    w->more[0] = '\0';
-    if (valid && m[1].value.at)
-        valid = k8s_scan_text(m[1].value, w->more, sizeof w->more);
-    (void)evbuffer_drain(w->body, evbuffer_get_length(w->body));
-    if (!valid) {
-        set_failing(w, "the list is not valid", true);
-        list_again(w, next_backoff(w));
+    if (!k8s_pages_end(&w->pages, w->version)) {
+        end_invalid(w);
         return;
     }
-    if (!w->more[0]) {
+    if (!w->pages.more[0]) {
         set_synced(w);
         w->to_watch = !w->again;
         w->again = false;
@@ -411,10 +408,10 @@ static void hand_over(struct k8s_watch *w)
     struct str item;
 
     do {
-        switch (k8s_page_next(&w->page, &item)) {
+        switch (k8s_pages_next(&w->pages, &item)) {
         case K8S_PAGE_ITEM: w->callbacks.on_object(w->callbacks.arg, K8S_UPSERT, item); break;
-        case K8S_PAGE_END: end_page(w, true); return;
-        case K8S_PAGE_BAD: end_page(w, false); return;
+        case K8S_PAGE_END: end_page(w); return;
+        case K8S_PAGE_BAD: end_invalid(w); return;
         }
     } while (k8s_now_us() < until_us);
     k8s_timer_set(w->timer, 0);
@@ -451,7 +448,6 @@ static void refused(struct k8s_watch *w, const struct k8s_answer *answer)
     char message[K8S_MESSAGE_TEXT];
     size_t len = evbuffer_get_length(answer->body);
     const char *bytes = len ? (const char *)evbuffer_pullup(answer->body, -1) : NULL;
-    int64_t after_ms;
 
     k8s_status_message(answer->status, (struct str){bytes, bytes ? len : 0}, message);
     if ((answer->status == 404 || answer->status == 403) && !may_be_starting(w)) {
@@ -463,12 +459,8 @@ static void refused(struct k8s_watch *w, const struct k8s_answer *answer)
         return;
     }
     set_failing(w, message, answer->status != 401);
-    if (answer->retry_after_ms >= 0)
-        after_ms = answer->retry_after_ms < K8S_HOLD_MOST_MS ? answer->retry_after_ms : K8S_HOLD_MOST_MS;
-    else if (answer->status >= 502 && answer->status <= 504) /* at 503 the gate sets the pace */
-        after_ms = answer->status == 503 ? 0 : k8s_backoff_retry(k8s_random());
-    else
-        after_ms = next_backoff(w);
+    int64_t after_ms =
+        k8s_backoff_refused(&w->backoff, answer->status, answer->retry_after_ms, k8s_now_ms(), k8s_random());
     if (w->to_watch && answer->status >= 400 && answer->status < 500 && answer->status != 401 &&
         answer->status != 429)
         list_again(w, after_ms);
@@ -476,35 +468,63 @@ static void refused(struct k8s_watch *w, const struct k8s_answer *answer)
         rest(w, after_ms);
 }
 
+/* The page that is asked for is the same, so that the list goes on where it was. */
+static void page_too_long(struct k8s_watch *w, const struct k8s_answer *answer)
+{
+    set_failing(w, answer->error, true);
+    k8s_pages_halve(&w->pages);
+    rest(w, next_backoff(w));
+}
+
 static void on_listed(struct k8s_watch *w, const struct k8s_answer *answer)
 {
-    k8s_client_note(w->client, K8S_COUNT_LIST, answer);
+    k8s_client_note(w->client, K8S_COUNT_LIST, w->turn, answer);
     if (answer->status == 200) {
-        begin_page(w, answer);
+        k8s_pages_begin(&w->pages, answer->body);
+        w->step = STEP_HANDING;
+        k8s_timer_set(w->timer, 0);
+    } else if (answer->too_long) {
+        page_too_long(w, answer);
     } else if (answer->status == 0) {
         set_failing(w, answer->error, false);
         rest(w, 0);
-    } else if (answer->status == 410 && w->more[0]) {
+    } else if (answer->status == 410 && w->pages.more[0]) {
         gone(w);
     } else {
         refused(w, answer);
     }
 }
 
+/* A stream has ended. True: so soon that the next one must wait, lest a proxy that breaks each after its first event
+ * be asked without a pause. */
+static bool ended_too_soon(struct k8s_watch *w)
+{
+    bool again = w->brief;
+
+    w->brief = k8s_now_ms() - w->seen.opened_ms < SHORT_WATCH_MS;
+    if (!w->brief)
+        w->relisted = false;
+    return w->brief && (again || w->events == 0);
+}
+
+static void on_stream_end(struct k8s_watch *w, const struct k8s_answer *answer)
+{
+    bool too_soon = ended_too_soon(w);
+
+    w->broken = answer->status == 0;
+    if (too_soon)
+        set_failing(w, answer->error ? answer->error : "the watch ends at once", true);
+    rest(w, too_soon ? k8s_backoff_retry(k8s_random()) : 0);
+}
+
 static void on_watched(struct k8s_watch *w, const struct k8s_answer *answer)
 {
-    bool brief = k8s_now_ms() - w->seen.opened_ms < SHORT_WATCH_MS && w->events == 0;
-
-    w->broken = w->seen.opened_ms && answer->status == 0;
-    if (!w->seen.opened_ms)
-        k8s_client_note(w->client, K8S_COUNT_WATCH, answer);
-    else if (!brief)
-        w->relisted = false;
-    if (w->seen.opened_ms && (answer->status == 0 || answer->status == 200)) {
-        if (brief)
-            set_failing(w, answer->error ? answer->error : "the watch ends at once", true);
-        rest(w, brief ? k8s_backoff_retry(k8s_random()) : 0);
-    } else if (answer->status == 0) {
+    if (w->seen.opened_ms) {
+        on_stream_end(w, answer);
+        return;
+    }
+    k8s_client_note(w->client, K8S_COUNT_WATCH, w->turn, answer);
+    if (answer->status == 0) {
         set_failing(w, answer->error, false);
         rest(w, 0);
     } else if (answer->status == 410) {
@@ -520,9 +540,9 @@ static void on_noted(struct k8s_watch *w)
     char why[sizeof w->why];
 
     k8s_connection_close(w->connection);
-    if (w->asking && !w->seen.opened_ms)
-        k8s_gate_unused(k8s_client_gate(w->client));
-    w->asking = false;
+    if (w->seen.opened_ms)
+        (void)ended_too_soon(w); /* what was said sets the pace */
+    k8s_gate_unused(k8s_client_gate(w->client), w->turn);
     (void)snprintf(why, sizeof why, "%s", w->note == NOTE_GARBAGE ? "the stream is not valid" : w->why);
     if (w->note == NOTE_AGAIN || (w->note == NOTE_ERROR && w->error_code == 410)) {
         gone(w);
@@ -539,8 +559,6 @@ static void on_noted(struct k8s_watch *w)
 
 static void step(struct k8s_watch *w, enum step_input input, const struct k8s_answer *answer)
 {
-    if (input == INPUT_ANSWER)
-        w->asking = false;
     switch (w->step) {
     case STEP_RESTING:
         if (input == INPUT_TIMER)
@@ -567,23 +585,6 @@ static void step(struct k8s_watch *w, enum step_input input, const struct k8s_an
             on_watched(w, answer);
         break;
     }
-}
-
-static void on_timer(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd, (void)what;
-    step(arg, INPUT_TIMER, NULL);
-}
-
-static void on_wake(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd, (void)what;
-    step(arg, INPUT_NOTE, NULL);
-}
-
-static void on_turn(void *arg)
-{
-    step(arg, INPUT_TURN, NULL);
 }
 
 static void on_answer(void *arg, const struct k8s_answer *answer)

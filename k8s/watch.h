@@ -12,7 +12,8 @@
 
 struct k8s_watch;
 
-#define K8S_LIST_LIMIT         250 /* objects per page: one page parses in about a millisecond an object at worst */
+#define K8S_LIST_LIMIT \
+    250 /* objects per page: one page parses in about a millisecond an object at worst; fewer while they are large */
 #define K8S_MAX_OBJECT         (8u << 20) /* one watch event, as a line */
 #define K8S_ABSENT_SECONDS     30
 #define K8S_SILENCE_SECONDS    95  /* without a byte, once a bookmark was seen; before: 180 */

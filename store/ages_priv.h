@@ -31,7 +31,7 @@ uint64_t ages_gone(const struct ages *a, uint64_t last);
 /* Before which time none was changed; INT64_MAX when there is none. */
 int64_t ages_oldest_ms(struct ages *a);
 
-/* Bytes allocated, for measurements. */
+/* Bytes allocated. */
 size_t ages_bytes(const struct ages *a);
 
 #endif

@@ -2,8 +2,8 @@
  *
  * What is gathered, in one short read transaction, by key:
  * - all records that share a form with the revision asked for;
- * - of each object that reported it, or is named in `objects`, in each cluster: its records from the newest back to its
- *   newest success or failure;
+ * - of each object that reported it, or is named in `objects`, in each cluster: its newest success or failure, and of
+ *   one that has none, as a source, its newest record;
  * - where that is a success for another revision: all records that share a form with that one, because they
  *   show which revision was seen first, on the object or on its source.
  * More does no harm: verdict_new() decides what counts. Less would: so every key that was looked up is returned,
@@ -26,9 +26,11 @@ struct gather {
     const struct question *q;
     struct revision asked;
     struct ask_keys *keys;
+    uint32_t *slots;       /* which of the keys are there: open addressing, 1 + position in keys; 0: empty */
+    size_t n_slots;        /* a power of two, at least twice the keys */
     struct seqs found;     /* everything, repeated and in no order */
-    struct record *newest; /* of the object being walked: its newest success or failure; of
-                              several, should they share a key by chance */
+    struct record *newest; /* of the object being walked: what is looked for; of several,
+                              should they share a key by chance */
     size_t n_newest;
     size_t cap_newest;
     size_t n_candidates; /* records that share a form with the revision asked for */
@@ -41,24 +43,55 @@ void ask_keys_free(struct ask_keys *keys)
     *keys = (struct ask_keys){0};
 }
 
-/* Notes that the key is looked up. False when it has been already, or when out of memory. */
-static bool key_take(struct gather *g, uint64_t key)
+/* Where the key is, or would be. Keys are SipHash values: their lower bits are as good as any. */
+static uint32_t *slot_of(const struct gather *g, uint64_t key)
+{
+    size_t i = key & (g->n_slots - 1);
+
+    while (g->slots[i] && g->keys->at[g->slots[i] - 1] != key)
+        i = (i + 1) & (g->n_slots - 1);
+    return &g->slots[i];
+}
+
+/* Makes room for one more key in both. */
+static bool keys_reserve(struct gather *g)
 {
     struct ask_keys *keys = g->keys;
 
-    for (size_t i = 0; i < keys->n; i++)
-        if (keys->at[i] == key)
-            return false;
     if (keys->n == keys->cap) {
         size_t cap = keys->cap ? keys->cap * 2 : 8;
         uint64_t *at = realloc(keys->at, cap * sizeof *at);
-        g->failed = g->failed || !at;
         if (!at)
             return false;
         keys->at = at;
         keys->cap = cap;
     }
-    keys->at[keys->n++] = key;
+    if ((keys->n + 1) * 2 <= g->n_slots)
+        return true;
+    size_t n = g->n_slots ? g->n_slots * 2 : 32;
+    uint32_t *slots = calloc(n, sizeof *slots);
+    if (!slots)
+        return false;
+    free(g->slots);
+    g->slots = slots;
+    g->n_slots = n;
+    for (size_t i = 0; i < keys->n; i++)
+        *slot_of(g, keys->at[i]) = (uint32_t)(i + 1);
+    return true;
+}
+
+/* Notes that the key is looked up. False when it has been already, or when out of memory. */
+static bool key_take(struct gather *g, uint64_t key)
+{
+    if (!keys_reserve(g)) {
+        g->failed = true;
+        return false;
+    }
+    uint32_t *slot = slot_of(g, key);
+    if (*slot)
+        return false;
+    g->keys->at[g->keys->n++] = key;
+    *slot = (uint32_t)g->keys->n;
     return true;
 }
 
@@ -68,7 +101,7 @@ static void look_up(struct gather *g, uint64_t key, struct seqs *out)
         g->failed = true;
 }
 
-/* Keeps r when it is the newest decision of its cluster's object so far. */
+/* Keeps r when it is the newest of its cluster's object so far. */
 static void newest_note(struct gather *g, const struct record *r)
 {
     size_t i = 0;
@@ -92,30 +125,50 @@ static void newest_note(struct gather *g, const struct record *r)
     g->newest[g->n_newest++] = *r;
 }
 
-/* Whether nothing older than r, in order of arrival, can be newer than what was found: an effective time is
- * never after the arrival, arrivals do not decrease, and times are compared in whole seconds. Successes and
- * failures are merged only into their object's newest, so that this holds for merged ones too. */
+/* Whether nothing older than r on its track, in order of arrival, can be newer than what was found: an effective time is
+ * never after the arrival, arrivals do not decrease, and times are compared in whole seconds. Statements are merged only
+ * into the newest record of their track, so that all of the ones before r were heard before r began. */
 static bool walk_is_done(const struct gather *g, const struct record *r)
 {
-    return g->n_newest == 1 && r->last.received_ms < g->newest[0].last.effective_ms - 1000;
+    return g->n_newest == 1 && r->first.received_ms < g->newest[0].last.effective_ms - 1000;
 }
 
-static void walk_back(struct gather *g, const struct seqs *about, struct str kind, struct str namespace,
-                      struct str name)
+/* Where to begin, behind which nothing is a success or failure; all the same where the key of the object's track turns
+ * out to be another's. */
+static size_t walk_begin(const struct seqs *about, uint64_t last_decision)
+{
+    size_t low = 0;
+
+    for (size_t high = about->n; low < high;) {
+        size_t middle = low + (high - low) / 2;
+        if (about->at[middle] < last_decision)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < about->n && about->at[low] == last_decision ? low + 1 : about->n;
+}
+
+/* Looks for the object's newest success or failure, or where it has none for its newest record: that a source fails is
+ * worth a word. `track`: the key of its successes and failures. */
+static void walk_back(struct gather *g, const struct seqs *about, uint64_t track, struct str kind,
+                      struct str namespace, struct str name)
 {
     struct record_stored stored;
     const struct record *r = &stored.record;
+    uint64_t first;
+    uint64_t last;
+    bool decides = index_ends(g->s->index, track, &first, &last);
 
-    for (size_t i = about->n; i-- > 0 && !g->failed;) {
+    for (size_t i = decides ? walk_begin(about, last) : about->n; i-- > 0 && !g->failed;) {
         if (!store_read(g->s, about->at[i], &stored) || !str_eq(r->name, name) ||
-            !str_eq(r->namespace, namespace) || !str_eq(r->kind, kind))
+            !str_eq(r->namespace, namespace) || !str_eq(r->kind, kind) || record_decides(r) != decides)
             continue;
-        if (record_decides(r) && walk_is_done(g, r))
-            break;
         if (!seqs_add(&g->found, r->seq))
             g->failed = true;
-        if (record_decides(r))
-            newest_note(g, r);
+        newest_note(g, r);
+        if (walk_is_done(g, r))
+            break;
     }
 }
 
@@ -139,15 +192,15 @@ static bool concerns(const struct gather *g, const struct record *r)
 
 /* An object of one cluster: what it said last and, where that is a success for another revision, what there is about
  * that one. */
-static void gather_object_in(struct gather *g, uint64_t key, struct str kind, struct str namespace,
-                             struct str name)
+static void gather_object_in(struct gather *g, uint64_t object, uint64_t cluster, struct str kind,
+                             struct str namespace, struct str name)
 {
     struct seqs about = {0};
 
     g->n_newest = 0;
-    if (!index_get(g->s->index, key, &about))
+    if (!index_get(g->s->index, key_of_object_in(object, cluster), &about))
         g->failed = true;
-    walk_back(g, &about, kind, namespace, name);
+    walk_back(g, &about, key_of_track_in(object, cluster, true), kind, namespace, name);
     for (size_t i = 0; i < g->n_newest; i++)
         if (g->newest[i].class == CLASS_SUCCESS && !concerns(g, &g->newest[i]))
             gather_forms(g, &g->newest[i]);
@@ -162,7 +215,7 @@ static void gather_object(struct gather *g, struct str kind, struct str namespac
     if (key_take(g, object) && !store_object_clusters(g->s, object, &clusters))
         g->failed = true;
     for (size_t i = 0; i < clusters.n && !g->failed; i++)
-        gather_object_in(g, key_of_object_in(object, clusters.at[i]), kind, namespace, name);
+        gather_object_in(g, object, clusters.at[i], kind, namespace, name);
     seqs_free(&clusters);
 }
 
@@ -267,6 +320,7 @@ struct verdict *ask(struct store *s, const struct question *q, struct verdict_no
     }
     seqs_free(&g.found);
     free(g.newest);
+    free(g.slots);
     ask_keys_free(&own);
     return verdict;
 }

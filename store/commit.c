@@ -5,6 +5,9 @@
  *
  * Disk space is got before LMDB writes: LMDB 0.9 reports a short write, which is what a full disk does, as
  * EIO, and an EIO of a sync must end the process. So the file is extended first, where ENOSPC is only that.
+ * Some disks promise more than they have (thin volumes, quotas), and say ENOSPC later. For a data page or for its sync
+ * that is an aborted transaction: nothing refers to the pages, and the next transaction writes all of its own. Not for
+ * the meta page: then LMDB is at its end (commit_result.broken), and what is on disk is unknown until it is opened anew.
  *
  * Invariants: a batch is in exactly one of three hands (enum commit_state), changed only under the mutex; the
  * fields of the batch are read by the writer only in COMMIT_GIVEN and by the loop only outside it. The
@@ -45,8 +48,7 @@ struct committer {
     bool stop;
     struct commit_batch batch;
     uint64_t reserved; /* bytes of the file that are known to be on disk; the writer's own */
-    int status;
-    uint64_t us;
+    struct commit_result result;
     int (*before_commit)(void *arg);
     void *hook_arg;
 };
@@ -91,6 +93,17 @@ static int high_water_run(const struct committer *c, MDB_txn *txn)
     MDB_val data = commit_val(c->batch.high_water);
 
     return mdb_put(txn, c->meta, &key, &data, 0);
+}
+
+static int import_run(const struct committer *c, MDB_txn *txn)
+{
+    MDB_val key = commit_val(STR(META_IMPORTING));
+    MDB_val data = commit_val(STR("1"));
+
+    if (c->batch.import == COMMIT_IMPORT_GOES_ON)
+        return mdb_put(txn, c->meta, &key, &data, 0);
+    int status = c->batch.import == COMMIT_IMPORT_ENDS ? mdb_del(txn, c->meta, &key, NULL) : 0;
+    return status == MDB_NOTFOUND ? 0 : status; /* of an import in one commit */
 }
 
 static uint64_t batch_pages(const struct commit_batch *batch, uint64_t page)
@@ -172,6 +185,17 @@ static int reserve(struct committer *c)
     return status;
 }
 
+/* There is no call that asks for it. */
+static bool env_broken(const struct committer *c)
+{
+    MDB_txn *txn;
+
+    if (mdb_txn_begin(c->env, NULL, MDB_RDONLY, &txn))
+        return true;
+    mdb_txn_abort(txn);
+    return false;
+}
+
 static int batch_run(struct committer *c)
 {
     const struct commit_batch *batch = &c->batch;
@@ -189,6 +213,8 @@ static int batch_run(struct committer *c)
         status = op_run(c, txn, &batch->ops[i]);
     if (status == 0 && batch->high_water.len)
         status = high_water_run(c, txn);
+    if (status == 0)
+        status = import_run(c, txn);
     if (status == 0 && batch->probe)
         status = probe_run(c, txn);
     if (status == 0 && c->before_commit)
@@ -219,11 +245,11 @@ static void *writer(void *arg)
             break;
         (void)pthread_mutex_unlock(&c->mutex);
         uint64_t start = now_us();
-        int status = batch_run(c);
-        uint64_t us = now_us() - start;
+        struct commit_result result = {.status = batch_run(c)};
+        result.broken = result.status != 0 && env_broken(c);
+        result.us = now_us() - start;
         (void)pthread_mutex_lock(&c->mutex);
-        c->status = status;
-        c->us = us;
+        c->result = result;
         c->state = COMMIT_RETURNED;
         (void)pthread_cond_signal(&c->changed);
         (void)eventfd_write(c->fd, 1);
@@ -316,7 +342,7 @@ void commit_give(struct committer *c, const struct commit_batch *batch)
     (void)pthread_mutex_unlock(&c->mutex);
 }
 
-bool commit_take(struct committer *c, int *ret_status, uint64_t *ret_us)
+bool commit_take(struct committer *c, struct commit_result *ret)
 {
     eventfd_t wakes;
     bool returned;
@@ -325,8 +351,7 @@ bool commit_take(struct committer *c, int *ret_status, uint64_t *ret_us)
     returned = c->state == COMMIT_RETURNED;
     if (returned) {
         (void)eventfd_read(c->fd, &wakes);
-        *ret_status = c->status;
-        *ret_us = c->us;
+        *ret = c->result;
         c->state = COMMIT_IDLE;
     }
     (void)pthread_mutex_unlock(&c->mutex);

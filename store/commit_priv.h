@@ -22,17 +22,22 @@ struct commit_op {
     struct str value;
 };
 
+/* What a batch does about META_IMPORTING. */
+enum commit_import { COMMIT_NO_IMPORT, COMMIT_IMPORT_GOES_ON, COMMIT_IMPORT_ENDS };
+
 struct commit_batch {
     const struct commit_op *ops;
     size_t n;              /* 0 and no probe: nothing is written, the batch just comes back */
     struct str high_water; /* kept in `meta` under META_HIGH_WATER, unless empty */
     bool emergency;        /* may use the reserve that is kept for deletions on a full disk */
     bool probe;            /* writes COMMIT_PROBE_BYTES into `meta`, to see whether there is room again */
+    enum commit_import import;
 };
 #define COMMIT_PROBE_BYTES 65536
 #define COMMIT_PROBE_KEY   "probe"
-/* Key in `meta`. */
+/* Keys in `meta`. META_IMPORTING is there from the first commit of an import up to its last: what is stored is a part. */
 #define META_HIGH_WATER "highWater"
+#define META_IMPORTING  "importing"
 
 struct committer;
 
@@ -47,9 +52,13 @@ int commit_fd(const struct committer *c);
 /* Hands a batch over; it and all it points to are borrowed until commit_take has returned true. The committer
  * must be idle. */
 void commit_give(struct committer *c, const struct commit_batch *batch);
-/* True when the commit has returned: *ret_status is 0, an errno or an MDB_ error; *ret_us how long it took.
- */
-bool commit_take(struct committer *c, int *ret_status, uint64_t *ret_us);
+struct commit_result {
+    int status;  /* 0, an errno or an MDB_ error */
+    bool broken; /* after that error LMDB refuses every transaction: only a new environment helps */
+    uint64_t us; /* how long it took */
+};
+/* True when the commit has returned. */
+bool commit_take(struct committer *c, struct commit_result *ret);
 /* Blocks until commit_take would return true. The committer must not be idle. */
 void commit_wait(struct committer *c);
 

@@ -10,6 +10,11 @@
 
 #include <stdlib.h>
 
+#include "store/question.h"
+
+/* A branch that can be asked for, and behind it the name of an algorithm and a hash. What is longer is not remembered. */
+#define HINT_TEXT_MAX (QUESTION_MAX_REVISION + 128)
+
 static void entry_free(struct hint *h)
 {
     free(h->text);
@@ -55,7 +60,7 @@ void hints_note(struct hints *h, const struct record *r)
 
     for (int m = 0; m < REVISION_MEMBERS; m++) {
         struct revision revision = revision_parse(set.member[m]);
-        if (revision.kind != REVISION_HASH)
+        if (revision.kind != REVISION_HASH || set.member[m].len > HINT_TEXT_MAX)
             continue;
         if (revision.pointer.len > 0)
             note(&h->pointers, set.member[m], revision.pointer, r->seq);

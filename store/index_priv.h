@@ -39,7 +39,7 @@ bool seqs_add(struct seqs *seqs, uint64_t seq);
 void seqs_sort(struct seqs *seqs);
 void seqs_free(struct seqs *seqs);
 
-/* Bytes allocated, for measurements. */
+/* Bytes allocated. */
 size_t index_bytes(const struct index *ix);
 
 #endif

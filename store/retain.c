@@ -11,7 +11,7 @@
  * file is kept for that (commit.c). What retention does not let go is never deleted to make room.
  *
  * Invariants: numbers are never used again: each slice keeps the highest one in `meta`. Nothing is forgotten in memory
- * before its deletion was committed. A record that the batch changes is not deleted by it. Along a track of an object
+ * before its deletion was committed. A record that the batch changes, or answers with, is not deleted by it. Along a track of an object
  * records go in order of sequence, so the newest one goes last and takes the track's key along.
  */
 #include <endian.h>
@@ -61,9 +61,15 @@ static uint64_t bounded_by_volume(const struct store *s, uint64_t bytes)
     return bytes;
 }
 
+/* At the end of LMDB's map there is no room either, and no disk that grows would make any. */
+static uint64_t bounded_by_map(uint64_t bytes)
+{
+    return bytes == 0 || bytes > STORE_MAP_BYTES ? STORE_MAP_BYTES : bytes;
+}
+
 void retain_init(struct store *s, const struct store_config *config)
 {
-    uint64_t bytes = config->max_bytes ? bounded_by_volume(s, config->max_bytes) : 0;
+    uint64_t bytes = bounded_by_map(config->max_bytes ? bounded_by_volume(s, config->max_bytes) : 0);
     uint64_t spare = bytes / 4 < SPARE_BYTES ? bytes / 4 : SPARE_BYTES;
 
     s->retention_ms = config->retention_ms;
@@ -75,7 +81,7 @@ void retain_measure(struct store *s)
 {
     MDB_stat stat;
 
-    if (!s->max_bytes || !store_read_begin(s))
+    if (!store_read_begin(s))
         return;
     if (mdb_stat(s->reader, s->events, &stat) == 0)
         s->used_bytes =
@@ -85,12 +91,12 @@ void retain_measure(struct store *s)
 
 static bool over_size(const struct store *s)
 {
-    return s->max_bytes && s->used_bytes > s->max_bytes && s->stats.records > 0;
+    return s->used_bytes > s->max_bytes && s->stats.records > 0;
 }
 
 int64_t store_tick(struct store *s, int64_t now_ms)
 {
-    if (s->dead || (!s->retention_ms && !s->max_bytes))
+    if (s->dead)
         return INT64_MAX;
     s->retain_now_ms = now_ms;
     if (now_ms < s->retain_retry_ms && s->retain_retry_ms - now_ms <= RETRY_MS)
@@ -165,6 +171,32 @@ static bool note_keys(struct store *s, uint64_t seq, struct going_record *going)
     return going_add(s, key_of_track(s->seed, &stored.record), seq);
 }
 
+static int compare_seqs(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Takes what an append of the batch repeats out of seqs: its answer names that record. */
+static size_t spare_repeated(const struct store *s, uint64_t *seqs, size_t n)
+{
+    bool spared[AGES_PICK_MAX] = {false};
+    size_t kept = 0;
+
+    qsort(seqs, n, sizeof seqs[0], compare_seqs);
+    for (const struct pending *p = s->batch.first; p; p = p->next) {
+        const uint64_t *at =
+            p->fate == PENDING_REPEAT ? bsearch(&p->seq, seqs, n, sizeof seqs[0], compare_seqs) : NULL;
+        if (at)
+            spared[at - seqs] = true;
+    }
+    for (size_t i = 0; i < n; i++)
+        if (!spared[i])
+            seqs[kept++] = seqs[i];
+    return kept;
+}
+
 void retain_pick(struct store *s)
 {
     uint64_t seqs[AGES_PICK_MAX];
@@ -175,13 +207,17 @@ void retain_pick(struct store *s)
         return;
     s->slice_wanted = false;
     size_t n = pick(s, most_rows(s), seqs);
+    n = spare_repeated(s, seqs, n);
     if (n == 0 || !store_read_begin(s))
         return;
     for (size_t i = 0; i < n; i++) {
+        size_t n_keys = s->n_going_keys;
         if (store_find_update(s, seqs[i]))
             continue;
-        if (!note_keys(s, seqs[i], &s->going[s->n_going]))
+        if (!note_keys(s, seqs[i], &s->going[s->n_going])) {
+            s->n_going_keys = n_keys; /* it stays, and so must all of its keys */
             break;
+        }
         s->ops[s->n_written + s->n_going] = (struct commit_op){.kind = COMMIT_DELETE, .seq = seqs[i]};
         s->n_going++;
     }
@@ -200,7 +236,6 @@ void retain_publish(struct store *s)
             store_object_remove(s, s->going[i].object, s->going[i].cluster, s->going[i].seq);
     }
     s->stats.records -= s->n_going;
-    s->stats.expired += s->n_going;
     s->numbers.deleted[s->going_cause] += s->n_going;
     s->n_going = 0;
     s->n_going_keys = 0;

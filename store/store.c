@@ -9,9 +9,9 @@
  *   trace.
  * - Completions and subscribers run only from store_dispatch (and store_close, through it).
  * - Each append that was accepted completes exactly once, whatever fails.
- * Failure modes: a full disk fails the batch and is tried again with the next append or probe; every other
- * error of a commit makes the store dead, because after a failed sync the page cache may show what the disk
- * does not have.
+ * Failure modes: a full disk fails the batch and is tried again with the next append or probe, unless LMDB cannot go
+ * on (commit.c); every other error of a commit makes the store dead, because after a failed sync the page cache may
+ * show what the disk does not have.
  */
 #include "store/store_priv.h"
 
@@ -151,7 +151,6 @@ enum store_status store_append(struct store *s, const struct flux_event *e, stru
         }
         status = STORE_NO_MEMORY;
     }
-    s->stats.refused++;
     s->numbers.refused[status]++;
     return status;
 }
@@ -249,9 +248,16 @@ static void die(struct store *s, const char *why, int status)
               mdb_strerror(status));
 }
 
-/* What an error of a commit means for its appends; sets the store's state. */
-static enum store_status commit_judge(struct store *s, int status)
+static bool is_no_room(int status)
 {
+    return status == ENOSPC || status == EDQUOT || status == EFBIG || status == MDB_MAP_FULL;
+}
+
+/* What the end of a commit means for its appends; sets the store's state. */
+static enum store_status commit_judge(struct store *s, const struct commit_result *result)
+{
+    int status = result->status;
+
     if (status == 0 && s->emergency) {
         s->probe_wanted = true; /* there may be room again */
         return STORE_OK;
@@ -262,7 +268,11 @@ static enum store_status commit_judge(struct store *s, int status)
         s->full = false;
         return STORE_OK;
     }
-    if (status == ENOSPC || status == EDQUOT || status == EFBIG || status == MDB_MAP_FULL) {
+    if (result->broken) {
+        die(s, "the meta page could not be written", status);
+        return STORE_DEAD;
+    }
+    if (is_no_room(status)) {
         if (!s->full)
             store_report_error(s, "the disk is full: events are refused", status);
         s->full = true;
@@ -361,12 +371,10 @@ static void publish_all(struct store *s, struct pending *first)
 
 static void complete(struct store *s, struct pending *p, enum store_status status)
 {
-    if (status == STORE_OK) {
+    if (status == STORE_OK)
         s->stats.repeats += p->fate == PENDING_REPEAT;
-    } else {
-        s->stats.refused++;
+    else
         s->numbers.refused[status]++;
-    }
     s->stats.queued_bytes -= p->bytes;
     if (p->on_done)
         p->on_done(p->arg, p->token, status, p->seq);
@@ -405,17 +413,16 @@ static struct pending *list_steal(struct pending_list *list)
 
 void store_dispatch(struct store *s)
 {
-    int error;
-    uint64_t us;
+    struct commit_result result;
 
-    if (!commit_take(s->committer, &error, &us))
+    if (!commit_take(s->committer, &result))
         return;
     struct pending *batch = list_steal(&s->batch);
-    enum store_status status = s->writing ? commit_judge(s, error) : STORE_OK;
+    enum store_status status = s->writing ? commit_judge(s, &result) : STORE_OK;
     s->in_flight = false;
-    s->numbers.commits_failed += s->writing && error != 0;
+    s->numbers.commits_failed += s->writing && result.status != 0;
     if (status == STORE_OK && s->writing) {
-        store_count_commit(s, us, s->n_batch);
+        store_count_commit(s, result.us, s->n_batch);
         publish_all(s, batch);
         retain_publish(s);
         retain_measure(s);

@@ -25,11 +25,12 @@ struct store_config {
     const char *dir;     /* created when absent (mode 0700) */
     const char *cluster; /* --cluster: for events that name none; NULL or "" for none */
     bool allow_network_fs;
-    int64_t retention_ms;      /* records not changed for so long go; 0: none does */
-    uint64_t max_bytes;        /* of the file; the longest-unchanged records go; 0: no bound */
+    int64_t retention_ms; /* records not changed for so long go; 0: none does */
+    uint64_t
+        max_bytes; /* of the file; the longest-unchanged records go; 0: STORE_MAP_BYTES, the most there is */
     uint64_t max_queued_bytes; /* bodies appended and not yet committed; 0: STORE_MAX_QUEUED_BYTES */
-    /* Called when all files are open, and before the writer thread is made: a thread inherits what its maker may do.
-     * NULL: nothing. */
+    /* Called when all files are open, before records are loaded, at the end of which the writer thread is made: a thread
+     * inherits what its maker may do. NULL: nothing. */
     void (*before_writer)(void *arg);
     void *before_writer_arg;
 };
@@ -160,12 +161,8 @@ struct store_stats {
     uint64_t stored;   /* new records */
     uint64_t repeats;
     uint64_t coalesced;
-    uint64_t expired; /* records that retention let go */
-    uint64_t refused; /* appends refused or failed */
-    uint64_t commits;
-    uint64_t commit_us; /* sum over commits */
-    uint64_t records;   /* now in the store */
-    uint64_t bytes;     /* of the data file */
+    uint64_t records; /* now in the store */
+    uint64_t bytes;   /* of the data file */
     uint64_t last_seq;
     uint64_t queued_bytes;
 };

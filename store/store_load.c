@@ -163,21 +163,12 @@ static const char *group_note(struct store *s, const struct group_record *g)
     return NULL;
 }
 
-static bool fail(const struct store *s, char err[static STORE_ERROR], const char *what, const char *why)
-{
-    struct text text;
-
-    text_init(&text, err, STORE_ERROR);
-    text_addf(&text, "the data directory %s %s: %s", s->dir, what, why);
-    return false;
-}
-
 static bool fail_record(const struct store *s, char err[static STORE_ERROR], uint64_t seq, const char *wrong)
 {
     char what[64];
 
     (void)snprintf(what, sizeof what, "cannot be used: record %llu", (unsigned long long)seq);
-    return fail(s, err, what, wrong);
+    return store_fail(s, err, what, wrong);
 }
 
 /* Takes up to GROUP records in. *ret_n: how many there were. */
@@ -188,7 +179,7 @@ static bool load_group(struct store *s, size_t most, size_t *ret_n, char err[sta
 
     *ret_n = group_fetch(load, most, &wrong);
     if (wrong)
-        return fail(s, err, "cannot be read", wrong);
+        return store_fail(s, err, "cannot be read", wrong);
     for (size_t i = 0; i < *ret_n; i++)
         if ((wrong = group_read(s, &load->group[i])) != NULL)
             return fail_record(s, err, load->group[i].seq, wrong);
@@ -222,13 +213,13 @@ bool store_load_begin(struct store *s, char err[static STORE_ERROR])
     if (status == 0)
         status = mdb_cursor_open(s->reader, s->events, &s->load->cursor);
     if (status)
-        return fail(s, err, "cannot be read", mdb_strerror(status));
+        return store_fail(s, err, "cannot be read", mdb_strerror(status));
     (void)mdb_stat(s->reader, s->events, &stat);
     s->load->total = stat.ms_entries;
     s->index = index_new(stat.ms_entries); /* most keys are those of bodies, one for each record */
     s->ages = ages_new();
     say_how_far(s);
-    return (s->index && s->ages) || fail(s, err, "cannot be used", strerror(ENOMEM));
+    return (s->index && s->ages) || store_fail(s, err, "cannot be used", strerror(ENOMEM));
 }
 
 /* All is in memory: from here on the store is like any other. */
@@ -240,7 +231,7 @@ static enum store_loading load_end(struct store *s, char err[static STORE_ERROR]
     s->committer = commit_start(s->env, s->events, s->meta);
     if (s->committer)
         return STORE_LOADED;
-    (void)fail(s, err, "cannot be used: no thread", strerror(errno));
+    (void)store_fail(s, err, "cannot be used: no thread", strerror(errno));
     return STORE_LOAD_FAILED;
 }
 

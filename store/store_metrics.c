@@ -60,7 +60,7 @@ static const struct metric metrics[] = {
     {.name = "flux_event_store_store_max_bytes",
      .type = METRIC_GAUGE,
      .offset = AT(max_bytes),
-     .help = "Bound of that size: --max-size, or the volume where that is smaller; 0: none."},
+     .help = "Bound of that size: --max-size, or the volume where that is smaller; at most 64 GiB."},
     {.name = "flux_event_store_store_records",
      .type = METRIC_GAUGE,
      .offset = AT(records),
@@ -68,7 +68,7 @@ static const struct metric metrics[] = {
     {.name = "flux_event_store_store_index_bytes",
      .type = METRIC_GAUGE,
      .offset = AT(index_bytes),
-     .help = "Memory of the index."},
+     .help = "Memory of what is kept of each record: the index, and ages."},
     {.name = "flux_event_store_store_queued_bytes",
      .type = METRIC_GAUGE,
      .offset = AT(queued_bytes),
@@ -87,8 +87,6 @@ static const struct metric metrics[] = {
 
 void store_count_commit(struct store *s, uint64_t us, size_t n)
 {
-    s->stats.commits++;
-    s->stats.commit_us += us;
     histogram_add(&s->numbers.commit_us, commit_us_bounds, us);
     if (n > 0) /* else it only deleted */
         histogram_add(&s->numbers.commit_events, commit_events_bounds, n);
@@ -106,7 +104,7 @@ static const void *collect(void *store)
     n->repeated = stats.repeats;
     n->bytes = stats.bytes;
     n->records = stats.records;
-    n->index_bytes = index_bytes(s->index);
+    n->index_bytes = index_bytes(s->index) + ages_bytes(s->ages);
     n->queued_bytes = stats.queued_bytes;
     n->ready = !s->load && !s->full && !s->dead;
     return n;

@@ -44,7 +44,7 @@ const struct flag store_flags[] = {
      .type = FLAG_ROOM,
      .offset = offsetof(struct store_config, max_bytes),
      .preset = "1GiB",
-     .help = "size of the data at which the oldest events go, 4MiB or more; 0: none"},
+     .help = "size of the data at which the oldest events go, 4MiB to 64GiB; 0: 64GiB"},
     {.name = "--allow-network-fs",
      .type = FLAG_BOOL,
      .offset = offsetof(struct store_config, allow_network_fs),
@@ -52,7 +52,7 @@ const struct flag store_flags[] = {
     {.name = NULL},
 };
 
-static bool fail(const struct store *s, char err[static STORE_ERROR], const char *what, const char *why)
+bool store_fail(const struct store *s, char err[static STORE_ERROR], const char *what, const char *why)
 {
     struct text text;
 
@@ -66,11 +66,11 @@ static bool open_dir(struct store *s, const struct store_config *config, char er
     struct stat st;
 
     if (mkdir(s->dir, 0700) < 0 && errno != EEXIST)
-        return fail(s, err, "cannot be created", strerror(errno));
+        return store_fail(s, err, "cannot be created", strerror(errno));
     if (stat(s->dir, &st) < 0)
-        return fail(s, err, "cannot be used", strerror(errno));
+        return store_fail(s, err, "cannot be used", strerror(errno));
     if (!S_ISDIR(st.st_mode))
-        return fail(s, err, "cannot be used", strerror(ENOTDIR));
+        return store_fail(s, err, "cannot be used", strerror(ENOTDIR));
     if (!config->allow_network_fs && !lock_check_fs(s->dir, err))
         return false;
     s->lock_fd = lock_take(s->dir, err);
@@ -89,9 +89,10 @@ static bool open_env(struct store *s, const char *dir, char err[static STORE_ERR
     if (status == 0)
         status = mdb_env_open(s->env, dir, MDB_NOTLS, 0600);
     if (status == ENOMEM)
-        return fail(s, err, "cannot be opened", "data.mdb: the address space is limited (64 GiB are mapped)");
+        return store_fail(s, err, "cannot be opened",
+                          "data.mdb: the address space is limited (64 GiB are mapped)");
     if (status)
-        return fail(s, err, "cannot be opened: data.mdb", mdb_strerror(status));
+        return store_fail(s, err, "cannot be opened: data.mdb", mdb_strerror(status));
     return true;
 }
 
@@ -113,6 +114,14 @@ static bool meta_get(MDB_txn *txn, MDB_dbi meta, const char *name, void *ret, si
         return false;
     memcpy(ret, value.mv_data, len);
     return true;
+}
+
+static bool meta_has(MDB_txn *txn, MDB_dbi meta, const char *name)
+{
+    MDB_val key = commit_val(str_of(name));
+    MDB_val value;
+
+    return mdb_get(txn, meta, &key, &value) == 0;
 }
 
 /* The epoch tells one store from another that took its place: a position in the first means nothing in the
@@ -145,16 +154,20 @@ static bool open_known(struct store *s, MDB_txn *txn, char err[static STORE_ERRO
     char why[128];
 
     if (!meta_get(txn, s->meta, META_SCHEMA, &schema, sizeof schema))
-        return fail(s, err, "is damaged", "data.mdb has no schema number; restore it from a copy");
+        return store_fail(s, err, "is damaged", "data.mdb has no schema number; restore it from a copy");
     schema = le32toh(schema);
     if (schema > STORE_SCHEMA) {
         (void)snprintf(why, sizeof why, "its schema is %u, this version knows %d; use the newer version",
                        schema, STORE_SCHEMA);
-        return fail(s, err, "was written by a newer version of flux-event-store", why);
+        return store_fail(s, err, "was written by a newer version of flux-event-store", why);
     }
     if (schema == 0 || !meta_get(txn, s->meta, META_SEED, &seed, sizeof seed) ||
         mdb_dbi_open(txn, "events", 0, &s->events))
-        return fail(s, err, "is damaged", "data.mdb lacks a part; restore it from a copy");
+        return store_fail(s, err, "is damaged", "data.mdb lacks a part; restore it from a copy");
+    if (meta_has(txn, s->meta, META_IMPORTING))
+        return store_fail(
+            s, err, "cannot be used",
+            "an import into it did not end, so it holds a part; remove the directory, and import again");
     s->seed = (struct key_seed){le64toh(seed.k0), le64toh(seed.k1)};
     if (meta_get(txn, s->meta, META_HIGH_WATER, &high_water, sizeof high_water)) {
         s->last_seq = le64toh(high_water[0]);
@@ -170,7 +183,7 @@ static bool open_schema(struct store *s, char err[static STORE_ERROR])
     int status = mdb_txn_begin(s->env, NULL, 0, &txn);
 
     if (status)
-        return fail(s, err, "cannot be opened: data.mdb", mdb_strerror(status));
+        return store_fail(s, err, "cannot be opened: data.mdb", mdb_strerror(status));
     status = mdb_dbi_open(txn, "meta", 0, &s->meta);
     if (status == 0 && !open_known(s, txn, err)) {
         mdb_txn_abort(txn);
@@ -182,16 +195,16 @@ static bool open_schema(struct store *s, char err[static STORE_ERROR])
             mdb_dbi_open(txn, NULL, 0, &root) == 0 && mdb_stat(txn, root, &stat) == 0 && stat.ms_entries == 0;
         if (!empty) {
             mdb_txn_abort(txn);
-            return fail(s, err, "cannot be used", "data.mdb belongs to another program");
+            return store_fail(s, err, "cannot be used", "data.mdb belongs to another program");
         }
         status = create(s, txn);
     }
     if (status) {
         mdb_txn_abort(txn);
-        return fail(s, err, "cannot be opened: data.mdb", mdb_strerror(status));
+        return store_fail(s, err, "cannot be opened: data.mdb", mdb_strerror(status));
     }
     status = mdb_txn_commit(txn);
-    return status == 0 || fail(s, err, "cannot be written: data.mdb", mdb_strerror(status));
+    return status == 0 || store_fail(s, err, "cannot be written: data.mdb", mdb_strerror(status));
 }
 
 static bool sync_dir(const char *dir)
@@ -212,7 +225,7 @@ static bool make_aside(struct store *s, const char *aside, const char *aside_dat
                        char err[static STORE_ERROR])
 {
     if ((unlink(aside_data) < 0 && errno != ENOENT) || (mkdir(aside, 0700) < 0 && errno != EEXIST))
-        return fail(s, err, "cannot be written", strerror(errno));
+        return store_fail(s, err, "cannot be written", strerror(errno));
     bool made = open_env(s, aside, err) && open_schema(s, err);
     if (s->env)
         mdb_env_close(s->env);
@@ -230,19 +243,29 @@ static bool open_new(struct store *s, char err[static STORE_ERROR])
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (snprintf(path[i], sizeof path[i], "%s/%s", s->dir, names[i]) >= (int)sizeof path[i])
-            return fail(s, err, "cannot be used", strerror(ENAMETOOLONG));
+            return store_fail(s, err, "cannot be used", strerror(ENAMETOOLONG));
     if (access(path[DATA], F_OK) < 0) {
         if (errno != ENOENT)
-            return fail(s, err, "cannot be used", strerror(errno));
+            return store_fail(s, err, "cannot be used", strerror(errno));
         if (!make_aside(s, path[ASIDE], path[ASIDE_DATA], path[ASIDE_LOCK], err))
             return false;
         if (rename(path[ASIDE_DATA], path[DATA]) < 0)
-            return fail(s, err, "cannot be written", strerror(errno));
+            return store_fail(s, err, "cannot be written", strerror(errno));
     }
     (void)rmdir(path[ASIDE]);
     /* The parent may be out of reach, and then it is not this program that made the directory. */
     (void)sync_dir(path[PARENT]);
-    return sync_dir(s->dir) || fail(s, err, "cannot be synced", strerror(errno));
+    return sync_dir(s->dir) || store_fail(s, err, "cannot be synced", strerror(errno));
+}
+
+/* What is read here may be in the page cache only: a process that ended while it wrote a meta page, or because that
+ * failed, leaves it unknown which of two the disk has. Before a record is taken for stored, and before pages are
+ * written anew to which the other may refer, the disk must have the one that is seen. */
+static bool sync_data(struct store *s, char err[static STORE_ERROR])
+{
+    int status = mdb_env_sync(s->env, 1);
+
+    return status == 0 || store_fail(s, err, "cannot be synced: data.mdb", mdb_strerror(status));
 }
 
 static void store_free(struct store *s)
@@ -305,7 +328,8 @@ struct store *store_begin(const struct store_config *config, const struct report
     if (!s)
         return NULL;
     retain_init(s, config);
-    if (!open_new(s, err) || !open_env(s, s->dir, err) || !open_schema(s, err) || !store_load_begin(s, err)) {
+    if (!open_new(s, err) || !open_env(s, s->dir, err) || !open_schema(s, err) || !sync_data(s, err) ||
+        !store_load_begin(s, err)) {
         store_free(s);
         return NULL;
     }
@@ -364,9 +388,9 @@ static bool verify_all(struct store *s, FILE *out, uint64_t *ret_records, char e
     }
     mdb_cursor_close(cursor);
     if (status != MDB_NOTFOUND)
-        return fail(s, err, "cannot be read", mdb_strerror(status));
+        return store_fail(s, err, "cannot be read", mdb_strerror(status));
     (void)snprintf(what, sizeof what, "has %llu damaged records", (unsigned long long)damaged);
-    return damaged == 0 || fail(s, err, what, "restore it from an export or a copy");
+    return damaged == 0 || store_fail(s, err, what, "restore it from an export or a copy");
 }
 
 bool transfer_verify(const struct store_config *config, FILE *out, uint64_t *ret_records,

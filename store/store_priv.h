@@ -21,9 +21,9 @@
 
 /* What becomes of an append, decided when its batch is formed. */
 enum pending_fate {
-    PENDING_FRESH,  /* a new record */
-    PENDING_UPDATE, /* coalesced onto a stored record, which it writes anew */
-    PENDING_COALESCED /* onto a record that an earlier append of the batch writes */,
+    PENDING_FRESH,     /* a new record */
+    PENDING_UPDATE,    /* coalesced onto a stored record, which it writes anew */
+    PENDING_COALESCED, /* onto a record that an earlier append of the batch writes */
     PENDING_REPEAT,
 };
 
@@ -92,7 +92,7 @@ struct store_numbers {
     uint64_t coalesced;
     uint64_t repeated;
     uint64_t bytes;
-    uint64_t max_bytes; /* 0: no bound */
+    uint64_t max_bytes;
     uint64_t records;
     uint64_t index_bytes;
     uint64_t queued_bytes;
@@ -104,6 +104,13 @@ void store_count_commit(struct store *s, uint64_t us, size_t n);
 struct subscriber {
     store_on_record *on_record;
     void *arg;
+};
+
+/* One that an object is of. */
+struct cluster {
+    uint64_t key;       /* key_siphash of its name */
+    uint64_t objects;   /* that have records there; 0: the number is free */
+    uint64_t next_free; /* of free ones: another, or 0 */
 };
 
 struct store {
@@ -123,9 +130,10 @@ struct store {
     char load_why[96];        /* how far that is */
     uint64_t last_seq;        /* newest published record: readers see nothing above */
     int64_t last_received_ms; /* of the newest append */
-    uint64_t *clusters;       /* key_siphash of each that was heard of; store_object.c */
+    struct cluster *clusters; /* by number less 1; store_object.c */
     size_t n_clusters;
     size_t cap_clusters;
+    uint64_t free_cluster; /* a number that is free; 0: none */
     struct hints hints;
     bool hints_loaded; /* from what was stored before the store was opened */
     struct store_heard heard[HEARD_KINDS];
@@ -134,8 +142,8 @@ struct store {
 
     struct pending_list queue;
     struct pending_list batch; /* being committed */
-    struct pending
-        *written[STORE_BATCH_EVENTS]; /* those of the batch that write a record, in order of arrival */
+    /* Those of the batch that write a record, in order of arrival. */
+    struct pending *written[STORE_BATCH_EVENTS];
     size_t n_written;
     size_t n_fresh;               /* of them, new records */
     size_t n_statements;          /* of the batch, without repeats */
@@ -151,7 +159,7 @@ struct store {
 
     struct ages *ages;
     int64_t retention_ms; /* 0: for ever */
-    uint64_t max_bytes;   /* of the records, without what else the file holds; 0: no bound */
+    uint64_t max_bytes;   /* of the records, without what else the file holds */
     uint64_t used_bytes;
     int64_t retain_now_ms; /* of the last tick */
     int64_t retain_due_ms; /* nothing is due by age before */
@@ -164,8 +172,12 @@ struct store {
     struct going_key *going_keys;
     size_t n_going_keys;
     size_t cap_going_keys;
-    uint64_t
-        high_water[2]; /* the highest number given, the newest arrival; little-endian, as they are kept */
+    /* The highest number given, the newest arrival; little-endian, as they are kept. */
+    uint64_t high_water[2];
+
+    bool damage_said; /* a line on damaged records was written, */
+    int64_t damage_said_ms;
+    uint64_t damage_met; /* and since then so many were read; store_read.c */
 
     bool full;
     bool probe_wanted;
@@ -252,6 +264,8 @@ bool store_object_clusters(const struct store *s, uint64_t object, struct seqs *
 bool store_load_begin(struct store *s, char err[static STORE_ERROR]);
 void store_load_free(struct store *s);
 
+/* One line in err that names the directory: what is with it, and why. Returns false. */
+bool store_fail(const struct store *s, char err[static STORE_ERROR], const char *what, const char *why);
 void store_report_error(const struct store *s, const char *sentence, int status);
 
 #endif

@@ -11,6 +11,8 @@
 
 #include "store/store_priv.h"
 
+#define DAMAGE_INTERVAL_MS 60000
+
 bool store_read_begin(struct store *s)
 {
     int status = mdb_txn_renew(s->reader);
@@ -25,10 +27,19 @@ void store_read_end(struct store *s)
     mdb_txn_reset(s->reader);
 }
 
-static void report_damage(const struct store *s, uint64_t seq, const char *wrong)
+/* It is met again by each question that bears on it: one line now and then, which says how often. `verify` names all. */
+static void report_damage(struct store *s, uint64_t seq, const char *wrong)
 {
+    int64_t ago_ms = s->retain_now_ms - s->damage_said_ms;
+
+    s->damage_met++;
+    if (s->damage_said && ago_ms >= 0 && ago_ms < DAMAGE_INTERVAL_MS)
+        return;
     REPORT(&s->reporter, REPORT_ERROR, "a stored record is damaged", FIELD_TEXT("dataDir", s->dir),
-           FIELD_INT("id", seq), FIELD_TEXT("error", wrong));
+           FIELD_INT("id", seq), FIELD_TEXT("error", wrong), FIELD_INT("times", s->damage_met));
+    s->damage_said = true;
+    s->damage_said_ms = s->retain_now_ms;
+    s->damage_met = 0;
 }
 
 static bool decode(struct store *s, uint64_t seq, const MDB_val *value, struct record_stored *ret)

@@ -45,7 +45,7 @@ static bool says_the_same(const struct record *said, const struct record *known)
 
 static void look_at(struct look *look, const struct record *r)
 {
-    if ((r->class != CLASS_SUCCESS && r->class != CLASS_FAILURE) || !record_same_object(r, look->said))
+    if (!record_decides(r) || !record_same_object(r, look->said))
         return;
     if (look->newest.seq == 0 || record_before(&look->newest, r))
         look->newest = *r;
@@ -54,18 +54,42 @@ static void look_at(struct look *look, const struct record *r)
         look->same = r->seq;
 }
 
+/* Whether no record before r, which is a success or failure of the object, can matter: neither be newer than the newest,
+ * nor, unless that one says the same, be made of this statement. As in ask.c: an effective time is never after the
+ * arrival, arrivals do not decrease, and what came before r was heard before r began. */
+static bool look_is_done(const struct look *look, const struct record *r)
+{
+    int64_t began_ms = r->first.received_ms;
+
+    return look->newest.seq > 0 && began_ms < look->newest.last.effective_ms - 1000 &&
+           (says_the_same(look->said, &look->newest) || began_ms < look->said->last.effective_ms);
+}
+
+/* What is above the newest success or failure, as the index knows it, need not be read. */
 static void look_at_stored(struct store *s, struct look *look)
 {
     const struct record *said = look->said;
     struct seqs about = {0};
     struct record_stored stored;
-
+    const struct record *r = &stored.record;
     uint64_t object = key_of_object(s->seed, said->kind, said->namespace, said->name);
-    uint64_t key = key_of_object_in(object, key_siphash(s->seed, said->cluster));
-    if (index_get(s->index, key, &about))
-        for (size_t i = about.n, n = 0; i-- > 0 && n < LOOKED_AT && look->same == 0; n++)
-            if (store_read(s, about.at[i], &stored))
-                look_at(look, &stored.record);
+    uint64_t cluster = key_siphash(s->seed, said->cluster);
+    uint64_t first;
+    uint64_t last;
+
+    if (!index_ends(s->index, key_of_track_in(object, cluster, true), &first, &last) ||
+        !index_get(s->index, key_of_object_in(object, cluster), &about))
+        about.n = 0;
+    for (size_t i = about.n, n = 0; i-- > 0 && n < LOOKED_AT && look->same == 0;) {
+        if (about.at[i] > last)
+            continue;
+        n++;
+        if (!store_read(s, about.at[i], &stored))
+            continue;
+        look_at(look, r);
+        if (record_decides(r) && record_same_object(r, said) && look_is_done(look, r))
+            break;
+    }
     seqs_free(&about);
 }
 

@@ -1,7 +1,8 @@
 /* Export and import (see transfer.h).
  *
  * Invariants: an import takes the very lines that an export writes and no others, so an export of what was imported is the
- * same file; nothing is written before the trailer was checked. Failure modes: a record that is damaged, or whose body is
+ * same file; nothing is written before the trailer was checked; what an import that did not end leaves is marked, and
+ * never opened (META_IMPORTING). Failure modes: a record that is damaged, or whose body is
  * no event, ends either, naming it: half a copy is none.
  */
 #include "store/transfer.h"
@@ -306,6 +307,8 @@ struct import {
     int64_t last_received_ms;
     struct commit_op *ops;
     size_t n_ops;
+    uint64_t n_bytes; /* of the values of ops */
+    bool begun;       /* something was committed */
 };
 
 static bool bad_line(struct import *x, const char *why)
@@ -323,22 +326,25 @@ static void ops_free(struct import *x)
         free(value.to);
     }
     x->n_ops = 0;
+    x->n_bytes = 0;
 }
 
 /* Commits what was gathered. Blocks. */
-static bool import_commit(struct import *x)
+static bool import_commit(struct import *x, enum commit_import import)
 {
     uint64_t high_water[2] = {htole64(x->last_id), htole64((uint64_t)x->last_received_ms)};
-    struct commit_batch batch = {
-        .ops = x->ops, .n = x->n_ops, .high_water = {(const char *)high_water, sizeof high_water}};
-    int status = 0;
-    uint64_t us;
+    struct commit_batch batch = {.ops = x->ops,
+                                 .n = x->n_ops,
+                                 .high_water = {(const char *)high_water, sizeof high_water},
+                                 .import = import};
+    struct commit_result result = {0};
 
     commit_give(x->s->committer, &batch);
     commit_wait(x->s->committer);
-    (void)commit_take(x->s->committer, &status, &us);
+    (void)commit_take(x->s->committer, &result);
     ops_free(x);
-    return status == 0 || bad_line(x, mdb_strerror(status));
+    x->begun = x->begun || result.status == 0;
+    return result.status == 0 || bad_line(x, mdb_strerror(result.status));
 }
 
 static bool import_write(struct import *x, const struct import_record *in, const struct flux_event *first,
@@ -363,7 +369,9 @@ static bool import_write(struct import *x, const struct import_record *in, const
         return bad_line(x, "out of memory");
     record_seal(value, len, in->seq);
     x->ops[x->n_ops++] = (struct commit_op){.kind = COMMIT_APPEND, .seq = in->seq, .value = {value, len}};
-    return x->n_ops < STORE_BATCH_EVENTS || import_commit(x);
+    x->n_bytes += len;
+    return (x->n_ops < STORE_BATCH_EVENTS && x->n_bytes < STORE_BATCH_BYTES) ||
+           import_commit(x, COMMIT_IMPORT_GOES_ON);
 }
 
 static bool import_record(struct import *x, struct str rest, char *base)
@@ -439,6 +447,16 @@ static bool import_pass(struct import *x)
     return ok && (x->ended || bad_line(x, "the trailer is missing: the file is cut short"));
 }
 
+/* Behind what went wrong. */
+static void say_a_part(const struct store *s, char err[static STORE_ERROR])
+{
+    size_t len = strlen(err);
+
+    (void)snprintf(err + len, STORE_ERROR - len,
+                   "; the data directory %s holds a part and cannot be used: remove it, and import again",
+                   s->dir);
+}
+
 bool transfer_import(struct store *s, FILE *in, const char *name, uint64_t *ret_records,
                      char err[static STORE_ERROR])
 {
@@ -455,7 +473,9 @@ bool transfer_import(struct store *s, FILE *in, const char *name, uint64_t *ret_
     second.ops = calloc(STORE_BATCH_EVENTS, sizeof *second.ops);
     if (!second.ops)
         return fail(err, "out of memory");
-    bool ok = import_pass(&second) && import_commit(&second);
+    bool ok = import_pass(&second) && import_commit(&second, COMMIT_IMPORT_ENDS);
+    if (!ok && second.begun)
+        say_a_part(s, err);
     ops_free(&second);
     free(second.ops);
     *ret_records = second.records;

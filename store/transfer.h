@@ -34,7 +34,8 @@ bool export_trailer(struct export_lines *x, uint64_t last_id, struct json_out *o
 bool transfer_export(struct store *s, FILE *out, uint64_t *ret_records, char err[static STORE_ERROR]);
 
 /* Into a store that has no record. The whole file is checked before the first record is written; a problem names its
- * line. The file must be seekable. name: for err. */
+ * line. One that comes later, or a kill, leaves a part, and a store that does not open any more. The file must be
+ * seekable. name: for err. */
 bool transfer_import(struct store *s, FILE *in, const char *name, uint64_t *ret_records,
                      char err[static STORE_ERROR]);
 

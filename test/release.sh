@@ -109,6 +109,13 @@ check 'on its last day it still may' with fine OPENSSL=3.0.22 TODAY=2026-09-07
 check 'and not on the day after' with 'gets no fixes' OPENSSL=3.0.22 TODAY=2026-09-08
 check 'OpenSSL 3.0 of Debian 12 may' with fine OPENSSL=3.0.17 OPENSSL_PACKAGE=3.0.17-1~deb12u2
 
+# BuildKit sets these for each --platform, unless the Dockerfile has a default: that one wins, and the image for arm64 has
+# a binary for amd64 in it.
+platforms_are_buildkits() {
+  ! grep -nE '^ARG +(.* )?(TARGET|BUILD)(PLATFORM|OS|ARCH|VARIANT)=' Dockerfile && grep -qx 'ARG TARGETARCH' Dockerfile
+}
+check 'the Dockerfile leaves the platform to the builder' platforms_are_buildkits
+
 # What makes the chart a release's, without helm, which test/e2e has.
 chart() {
   mkdir -p "$work/chart"
@@ -129,6 +136,31 @@ EOS
 EOS
 }
 check "a release's chart has its version and its image" chart
+
+kustomize_base() {
+  local archive=flux-event-store-kustomize-1.2.3-rc.1.tar.gz
+  mkdir -p "$work/again" "$work/base"
+  sleep 1 # a time in the archive would be another one
+  HELM="$work/bin/helm" .ci/chart.sh 1.2.3-rc.1 registry.example.com/flux-event-store "$work/again" &&
+    cmp "$work/chart/$archive" "$work/again/$archive" && tar -xzf "$work/chart/$archive" -C "$work/base" &&
+    (cd "$work/base" && find . -type f | sort) >"$work/files" && diff "$work/files" - <<'EOS' &&
+./kustomize/kustomization.yaml
+./kustomize/namespace.yaml
+./kustomize/objects.yaml
+EOS
+    grep -qx rendered "$work/base/kustomize/objects.yaml"
+}
+check 'and a base for Kustomize, the same bytes each time' kustomize_base
+
+# A file on the release's page that nobody attested could be replaced unseen.
+attested() {
+  local file
+  for file in install.yaml 'flux-event-store-*.tgz' 'flux-event-store-kustomize-*.tar.gz'; do
+    # Once among the subjects of the attestation, once among the files that are handed on.
+    [ "$(grep -cxF "            build/release/$file" .github/workflows/release.yml)" = 2 ] || { echo "$file" && return 1; }
+  done
+}
+check 'all that the chart job releases is attested' attested
 
 installed() {
   make --no-print-directory install DESTDIR="$work/root" PREFIX=/usr >"$work/install.log" 2>&1 || { tail "$work/install.log" && return 1; }

@@ -38,6 +38,8 @@ struct ledger {
 };
 void ledger_ack(struct ledger *l, uint64_t n, uint64_t id);
 uint64_t ledger_id(const struct ledger *l, uint64_t n);
+/* Memory of its own. */
+void ledger_copy(struct ledger *to, const struct ledger *from);
 void ledger_free(struct ledger *l);
 
 /* ---- check.c ---- */
@@ -54,6 +56,53 @@ enum check_result { CHECK_OK, CHECK_NOT_OPEN, CHECK_LOST, CHECK_WRONG };
  * was sent, no event twice, every acknowledged id present and holding the event that was acknowledged with it. */
 enum check_result check_store(const char *dir, const struct check *check, char err[static CHECK_ERROR],
                               uint64_t *ret_records);
+
+/* Appends to an open store whose last id is `last`, and sees it committed. gap_free: with the next ids. */
+struct store;
+enum check_result check_append(struct store *s, uint64_t last, bool gap_free, char err[static CHECK_ERROR]);
+
+/* ---- judge.c: the check of a store with --max-size JUDGE_MAX_SIZE that coalesces and deletes. Ids have gaps, and an
+ * acknowledged event may be gone, if it was allowed to go (the contract: the longest-unchanged first, the newest success
+ * or failure of an object last):
+ * - of each object, the newest record that was ever acknowledged, or is stored, is there;
+ * - so is each record whose last acknowledgement has less than RECENT_BYTES of others behind it, which is a part of what
+ *   JUDGE_MAX_SIZE leaves for records;
+ * - a record that is there says what the events acknowledged with its id said, and counts at least as many. ---- */
+
+#define JUDGE_MAX_SIZE "4MiB"
+#define RECENT_BYTES   (UINT64_C(700) << 10)
+
+/* By id. */
+struct acked {
+    uint64_t n; /* one of them */
+    uint64_t at_bytes;
+    uint32_t events;
+};
+/* A record that is there. */
+struct kept {
+    uint64_t id;
+    uint64_t n; /* of its first body */
+    uint32_t count;
+};
+struct judge {
+    struct acked *acked;
+    size_t n_acked;
+    uint64_t last_id;
+    uint64_t acked_bytes;
+    struct kept *kept;
+    size_t n_kept, cap_kept;
+    uint64_t gone;      /* acknowledged events whose record is */
+    uint64_t coalesced; /* acknowledged events beside the first of a record that is there */
+    enum check_result result;
+    char why[512];
+};
+/* Event n was acknowledged with that id, as the at_bytes-th byte of all that were. */
+void judge_ack(struct judge *j, uint64_t n, uint64_t id, uint64_t at_bytes);
+/* Begins anew, with all that the ledger holds. */
+void judge_ledger(struct judge *j, const struct ledger *l);
+/* append: see check_append. */
+enum check_result judge_store(struct judge *j, const char *dir, bool append);
+void judge_free(struct judge *j);
 
 /* ---- process.c ---- */
 
@@ -113,5 +162,16 @@ bool client_step(struct client *c, int timeout_ms);
 /* Takes what the server sent before it died, then closes all connections. */
 void client_drain(struct client *c);
 void client_free(struct client *c);
+
+/* ---- bystander.c ---- */
+
+#define BYSTANDERS 4
+struct bystanders {
+    int fd[BYSTANDERS];
+};
+void bystanders_come(struct bystanders *b, int port);
+/* Takes what they were sent by now; returns how much. */
+size_t bystanders_read(struct bystanders *b);
+void bystanders_go(struct bystanders *b);
 
 #endif

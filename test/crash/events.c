@@ -94,6 +94,17 @@ uint64_t ledger_id(const struct ledger *l, uint64_t n)
     return n < l->cap ? l->ids[n] : 0;
 }
 
+void ledger_copy(struct ledger *to, const struct ledger *from)
+{
+    *to = *from;
+    to->ids = malloc(from->cap * sizeof *to->ids);
+    to->at = malloc(from->cap * sizeof *to->at);
+    if (!to->ids || !to->at)
+        abort();
+    memcpy(to->ids, from->ids, from->cap * sizeof *to->ids);
+    memcpy(to->at, from->at, from->cap * sizeof *to->at);
+}
+
 void ledger_free(struct ledger *l)
 {
     free(l->ids);

@@ -1,12 +1,13 @@
 /* LD_PRELOAD: the n-th call of a kind fails.
  *
  * FES_FAIL_CALL names the kind (enum kind), FES_FAIL_NTH says which call counts from, FES_FAIL_ERRNO what it fails with
- * (0: a write that is cut short), FES_FAIL_ON=1 lets every later call fail too. With FES_FAIL_WHILE instead of FES_FAIL_NTH
+ * (0: a write that is cut short), FES_FAIL_ON=1 lets every later call fail too, FES_FAIL_FOR=m
+ * m in a row. With FES_FAIL_WHILE instead of FES_FAIL_NTH
  * every call fails while the file of that name exists. A call that fails is not made. When it happens for the first time
  * "fail_nth: fired" is written to stderr; at the end of the process, how many calls there were.
  *
  * A write of a regular file is a `pwrite`, however it is made; `meta` is one that is synced by itself, which is how LMDB
- * writes its meta page; `writev` and `readv` are those of sockets.
+ * writes its meta page, and `data` one that is not; `writev` and `readv` are those of sockets.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -28,7 +29,7 @@
 #define NOT_MAPPED  ((void *)-1)
 /* clang-format off */
 #define KINDS(X) \
-    X(malloc) X(pwrite) X(meta) X(fdatasync) X(fsync) X(fallocate) X(rename) X(mmap) X(accept4) X(readv) X(writev)
+    X(malloc) X(pwrite) X(data) X(meta) X(fdatasync) X(fsync) X(fallocate) X(rename) X(mmap) X(accept4) X(readv) X(writev)
 /* clang-format on */
 #define KIND_ENUM(k) KIND_##k,
 #define KIND_TEXT(k) #k,
@@ -40,6 +41,7 @@ static struct {
     long nth;
     int error;
     bool on;
+    long times;
     const char *while_file;
     atomic_bool fired;
     atomic_long calls;
@@ -67,6 +69,7 @@ __attribute__((constructor)) static void plan_read(void)
     plan.nth = nth ? strtol(nth, NULL, 10) : 0;
     plan.error = error ? (int)strtol(error, NULL, 10) : EIO;
     plan.on = getenv("FES_FAIL_ON") != NULL;
+    plan.times = getenv("FES_FAIL_FOR") ? strtol(getenv("FES_FAIL_FOR"), NULL, 10) : 1;
     plan.while_file = getenv("FES_FAIL_WHILE");
     for (int kind = 0; call && kind < KIND_NONE; kind++)
         if (strcmp(call, names[kind]) == 0)
@@ -87,7 +90,7 @@ static bool fails(enum kind kind)
         return false;
     long n = atomic_fetch_add(&plan.calls, 1) + 1;
     bool now = plan.while_file ? access(plan.while_file, F_OK) == 0
-                               : plan.nth > 0 && (n == plan.nth || (n > plan.nth && plan.on));
+                               : plan.nth > 0 && n >= plan.nth && (n < plan.nth + plan.times || plan.on);
     if (!now)
         return false;
     if (!atomic_exchange(&plan.fired, true))
@@ -169,14 +172,20 @@ static bool is_type(int fd, mode_t type)
     return is;
 }
 
-static bool is_synced(int fd)
+/* A write of a regular file. */
+static bool write_fails(int fd)
 {
-    return plan.kind == KIND_meta && (fcntl(fd, F_GETFL) & O_DSYNC) != 0;
+    switch (plan.kind) {
+    case KIND_pwrite: return fails(KIND_pwrite);
+    case KIND_data: return (fcntl(fd, F_GETFL) & O_DSYNC) == 0 && fails(KIND_data);
+    case KIND_meta: return (fcntl(fd, F_GETFL) & O_DSYNC) != 0 && fails(KIND_meta);
+    default: return false;
+    }
 }
 
 ssize_t pwrite(int fd, const void *bytes, size_t len, off_t offset)
 {
-    if (fails(KIND_pwrite) || (is_synced(fd) && fails(KIND_meta)))
+    if (write_fails(fd))
         return plan.error ? -1 : NEXT(pwrite)(fd, bytes, len / 2, offset);
     return NEXT(pwrite)(fd, bytes, len, offset);
 }
@@ -188,10 +197,11 @@ ssize_t pwrite64(int fd, const void *bytes, size_t len, off_t offset)
 
 ssize_t writev(int fd, const struct iovec *iov, int n)
 {
-    bool file = plan.kind == KIND_pwrite && is_type(fd, S_IFREG);
-    bool sock = plan.kind == KIND_writev && is_type(fd, S_IFSOCK);
+    bool failing = is_type(fd, S_IFREG)
+                       ? write_fails(fd)
+                       : plan.kind == KIND_writev && is_type(fd, S_IFSOCK) && fails(KIND_writev);
 
-    if ((file || sock) && fails(plan.kind)) {
+    if (failing) {
         if (plan.error)
             return -1;
         struct iovec half = {iov[0].iov_base, iov[0].iov_len / 2};

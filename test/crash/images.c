@@ -2,7 +2,8 @@
  * database may crash its reader (see powerloss.h).
  *
  * The power is cut before each entry of the log that changes the disk, so after all acknowledgements that come before
- * it. More images are made where more is at stake: while a sync runs and while a meta page is being written.
+ * it. More images are made where more is at stake: while a sync runs, while a meta page is being written, and most after
+ * one that was written by a process that ended then, or whose sync failed.
  */
 #include "powerloss.h"
 
@@ -16,7 +17,8 @@
 
 #define JOBS        2
 #define HANG_S      10
-#define APPEND_EACH 4 /* to every fourth image something is appended too */
+#define META_BYTES  8192 /* LMDB's two meta pages come first */
+#define APPEND_EACH 4    /* to every fourth image something is appended too */
 
 struct job {
     pid_t pid;
@@ -29,6 +31,7 @@ struct job {
 struct shared {
     enum check_result result;
     enum image_kind kind;
+    uint64_t gone, coalesced;
     char err[CHECK_ERROR];
 };
 
@@ -39,6 +42,8 @@ struct run {
     size_t at_cut;
     size_t started;
     uint64_t acked;
+    uint32_t *unheard;  /* by id */
+    struct judge judge; /* with what was acknowledged before the cut; of a recording that is retaining */
 };
 
 const struct io_entry *recording_next(const struct recording *r, size_t *at, const unsigned char **ret_bytes)
@@ -55,7 +60,17 @@ const struct io_entry *recording_next(const struct recording *r, size_t *at, con
     return &entry;
 }
 
-static void open_image(const struct run *r, const struct job *job, unsigned seed)
+static void judge_image(struct run *r, const struct job *job, bool append)
+{
+    struct judge *j = &r->judge;
+
+    job->shared->result = judge_store(j, job->dir, append);
+    job->shared->gone = j->gone;
+    job->shared->coalesced = j->coalesced;
+    (void)snprintf(job->shared->err, CHECK_ERROR, "%s", j->why);
+}
+
+static void open_image(struct run *r, const struct job *job, unsigned seed)
 {
     struct check check = {
         .ledger = &r->im->recording->ledger, .acked_up_to = r->acked, .append = seed % APPEND_EACH == 0};
@@ -67,7 +82,10 @@ static void open_image(const struct run *r, const struct job *job, unsigned seed
         _exit(2);
     if (!freopen("/dev/null", "w", stderr)) /* LMDB's assertions */
         _exit(2);
-    job->shared->result = check_store(job->dir, &check, job->shared->err, &records);
+    if (r->im->recording->retaining)
+        judge_image(r, job, check.append);
+    else
+        job->shared->result = check_store(job->dir, &check, job->shared->err, &records);
     _exit(0);
 }
 
@@ -79,6 +97,8 @@ static bool count(struct images *im, const struct job *job, int status)
 
     im->made++;
     im->of_kind[s->kind]++;
+    im->gone = s->gone > im->gone ? s->gone : im->gone;
+    im->coalesced = s->coalesced > im->coalesced ? s->coalesced : im->coalesced;
     if (WIFEXITED(status) && WEXITSTATUS(status) != 0) {
         (void)snprintf(im->first, sizeof im->first, "an image could not be written in %s", job->dir);
         return false;
@@ -126,9 +146,44 @@ static bool make_image(struct run *r, size_t number)
     return job->pid > 0;
 }
 
+/* An acknowledgement in the log says only the id. Of the events with that id it is taken for the one whose turn it was
+ * at the clients. Those that no client received, because the connection ended, are taken for the first ones. */
+static void note_ack(struct run *r, uint64_t id)
+{
+    const struct recording *rec = r->im->recording;
+    size_t from = 0;
+    size_t to = rec->n_by_id;
+
+    r->acked = id > r->acked ? id : r->acked;
+    if (r->unheard[id] > 0) {
+        r->unheard[id]--;
+        return;
+    }
+    while (from < to) {
+        size_t middle = (from + to) / 2;
+        if (rec->by_id[middle].id < id)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    if (id < r->judge.n_acked)
+        from += r->judge.acked[id].events;
+    if (from < rec->n_by_id && rec->by_id[from].id == id)
+        judge_ack(&r->judge, rec->by_id[from].n, id, rec->by_id[from].at_bytes);
+}
+
 static bool disk_changes(const struct io_entry *entry)
 {
     return entry->kind != IO_ACK && entry->kind != IO_DIR_SYNC;
+}
+
+/* A meta page was written, its sync did not end well, and it is not yet sure what the disk has of it. */
+static bool meta_is_open(const struct disk *d)
+{
+    for (size_t i = 0; i < d->n; i++)
+        if (d->writes[i].offset < META_BYTES && !d->writes[i].synced)
+            return true;
+    return false;
 }
 
 static unsigned weight(const struct disk *d, const struct io_entry *next)
@@ -137,7 +192,29 @@ static unsigned weight(const struct disk *d, const struct io_entry *next)
         return 0;
     if (d->n == 0)
         return 1;
-    return next && (next->kind == IO_SYNC_END || next->kind == IO_DSYNC_END) ? 8 : 4;
+    if (next && next->kind == IO_DSYNC_END)
+        return 8;
+    if (meta_is_open(d))
+        return 32;
+    return next && next->kind == IO_SYNC_END ? 8 : 4;
+}
+
+/* How many acknowledgements of each id no client received. */
+static uint32_t *count_unheard(const struct recording *rec)
+{
+    uint32_t *unheard = calloc(rec->last_acked + 1, sizeof *unheard);
+    const struct io_entry *entry;
+    const unsigned char *bytes;
+
+    if (!unheard)
+        abort();
+    for (size_t at = 0; (entry = recording_next(rec, &at, &bytes)) != NULL;)
+        if (entry->kind == IO_ACK)
+            unheard[entry->offset]++;
+    for (size_t i = 0; i < rec->n_by_id; i++)
+        if (rec->by_id[i].id <= rec->last_acked && unheard[rec->by_id[i].id] > 0)
+            unheard[rec->by_id[i].id]--;
+    return unheard;
 }
 
 /* The sum of the weights of all cuts; 0 when the log cannot be followed. */
@@ -189,7 +266,7 @@ static bool run_setup(struct run *r)
 
 bool images_run(struct images *im)
 {
-    struct run r = {.im = im};
+    struct run r = {.im = im, .unheard = count_unheard(im->recording)};
     uint64_t weights = weigh(im->recording);
     const struct io_entry *entry;
     const unsigned char *bytes;
@@ -200,8 +277,8 @@ bool images_run(struct images *im)
     for (size_t at = 0; good && (entry = recording_next(im->recording, &at, &bytes)) != NULL; r.at_cut++) {
         struct io_entry now = *entry;
         good = cut(&r, &now, weights, &share) && disk_apply(&r.disk, &now, bytes);
-        if (now.kind == IO_ACK && now.offset > r.acked)
-            r.acked = now.offset;
+        if (now.kind == IO_ACK)
+            note_ack(&r, now.offset);
     }
     good = good && cut(&r, NULL, weights, &share);
     for (size_t i = 0; i < JOBS; i++) {
@@ -209,6 +286,8 @@ bool images_run(struct images *im)
         scratch_remove(r.jobs[i].dir);
     }
     disk_free(&r.disk);
+    judge_free(&r.judge);
+    free(r.unheard);
     im->us = now_us() - start;
     return good;
 }

@@ -1,8 +1,10 @@
 /* powerloss BINARY RECORDER EARLY_ACK IMAGES [SEED]: what is left when the power fails.
  *
- * The server runs under record_io.so and takes events: it is stopped once and killed once meanwhile. From the recording
- * thousands of disks are made that the power cut could have left (image.h), and each is opened with the product's store
- * (images.c): it must open, hold every event acknowledged before the cut, and go on counting where it ended.
+ * The server runs under record_io.so and takes events. Meanwhile it is stopped, is killed, ends in the middle of writing a
+ * meta page, ends because such a write fails, and has no room for a while. From the recording thousands of disks are made that the power cut could
+ * have left (image.h), and each is opened with the product's store (images.c): it must open, hold every event acknowledged
+ * before the cut, and go on counting where it ended. The same again with events that are coalesced and a --max-size that
+ * is reached, where what is gone must have been allowed to go (judge.c).
  *
  * Tests of the test: the same with syncs left out, with the meta page's left out, and with acknowledgements before the
  * commit must find losses; and the recording must add up to the file that the server left.
@@ -18,12 +20,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SENDERS        16
-#define EVENTS         600
-#define CONTROL_EVENTS 250
-#define CONTROL_IMAGES 400
-#define CONTROL_ENOUGH 40
-#define HANG_US        20000000
+#define SENDERS               16
+#define EVENTS                1500
+#define RETAIN_EVENTS         9000
+#define STATEMENTS            5
+#define CONTROL_EVENTS        250
+#define CONTROL_RETAIN_EVENTS 3500
+#define CONTROL_IMAGES        400
+#define CONTROL_ENOUGH        40
+#define HANG_US               20000000
 
 static const char *const usage = "usage: powerloss BINARY RECORDER EARLY_ACK IMAGES [SEED]\n";
 
@@ -90,8 +95,8 @@ static void read_recording(struct recording *r, const char *log, const char *dat
 }
 
 struct env {
-    char preload[512], data[512], log[512], drop[64];
-    const char *all[5];
+    char preload[512], data[512], log[512], drop[64], fault[64];
+    const char *all[6];
 };
 
 static void env_make(struct env *e, const struct world *w, const char *dir, const char *drop)
@@ -104,38 +109,80 @@ static void env_make(struct env *e, const struct world *w, const char *dir, cons
     (void)snprintf(e->data, sizeof e->data, "FES_RECORD_DATA=%s/store/data.mdb", dir);
     (void)snprintf(e->log, sizeof e->log, "FES_RECORD_LOG=%s/log", dir);
     (void)snprintf(e->drop, sizeof e->drop, "FES_RECORD_DROP=%s", drop);
-    memcpy(e->all, (const char *[]){e->preload, e->data, e->log, e->drop, NULL}, sizeof e->all);
+    memcpy(e->all, (const char *[]){e->preload, e->data, e->log, e->drop, e->fault, NULL}, sizeof e->all);
+    (void)snprintf(e->fault, sizeof e->fault, "FES_RECORD_FAULT=");
 }
 
-/* Lets one server take the events up to `most`, then sends it the signal. */
-static bool run_server(const struct world *w, const struct env *env, const char *store, struct client *c,
-                       uint64_t most, int with, char *err)
+/* How a server of a recording ends. */
+struct life {
+    int with;          /* a signal; 0: by itself, because of */
+    const char *fault; /* what FES_RECORD_FAULT says */
+};
+static const struct life lives[] = {
+    {SIGTERM, ""}, {SIGKILL, ""}, {0, "die:5"},        {0, "fail:7"}, {0, "die:8"},
+    {0, "fail:3"}, {0, "die:3"},  {SIGTERM, "full:4"}, {0, "fail:8"}, {SIGTERM, ""},
+};
+#define LIVES (sizeof lives / sizeof lives[0])
+
+/* Lets one server take the events up to `most`, then sends it the signal, unless it ends before. */
+static bool run_server(const struct world *w, struct env *env, const char *store, struct client *c,
+                       uint64_t most, const struct life *life, bool retaining, char *err)
 {
-    struct server server;
+    static struct server server;
     int64_t deadline = now_us() + HANG_US;
     int status = 0;
 
-    if (!server_start(&server, w->binary, store, NULL, env->all) || !server_ready(&server, deadline)) {
+    (void)snprintf(env->fault, sizeof env->fault, "FES_RECORD_FAULT=%s", life->fault);
+    if (!server_start(&server, w->binary, store, retaining ? JUDGE_MAX_SIZE : NULL, env->all) ||
+        !server_ready(&server, deadline)) {
         (void)snprintf(err, 256, "the server is not ready: %.200s", server.log);
         server_kill(&server);
         return false;
     }
     c->port = server.port;
     c->most = most;
-    while (client_step(c, 100) && now_us() < deadline)
+    while (client_step(c, 20) && server_read(&server) && now_us() < deadline)
         ;
-    (void)kill(server.pid, with);
+    if (life->with)
+        (void)kill(server.pid, life->with);
     bool ended = server_wait(&server, deadline, &status);
     client_drain(c);
-    if (!ended || c->ledger->acked < most || c->wrong[0] || c->ledger->wrong[0])
+    if (!ended || (life->with && c->ledger->acked < most) || c->wrong[0] || c->ledger->wrong[0])
         (void)snprintf(err, 256, "the load failed: %llu of %llu acknowledged; %.100s %.80s",
                        (unsigned long long)c->ledger->acked, (unsigned long long)most, c->wrong,
                        c->ledger->wrong);
     return !err[0];
 }
 
-static void record_server(const struct world *w, uint64_t events, const char *drop, struct recording *r)
+static int by_id_then_time(const void *a, const void *b)
 {
+    const struct event_acked *x = a;
+    const struct event_acked *y = b;
+
+    if (x->id != y->id)
+        return x->id < y->id ? -1 : 1;
+    return x->at_bytes < y->at_bytes ? -1 : x->at_bytes > y->at_bytes;
+}
+
+static void sort_acks(struct recording *r)
+{
+    const struct ledger *l = &r->ledger;
+
+    r->by_id = calloc(l->last + 1, sizeof *r->by_id);
+    for (uint64_t n = 1; r->by_id && n <= l->last; n++)
+        if (ledger_id(l, n))
+            r->by_id[r->n_by_id++] =
+                (struct event_acked){.id = ledger_id(l, n), .n = n, .at_bytes = l->at[n]};
+    if (!r->by_id)
+        abort();
+    qsort(r->by_id, r->n_by_id, sizeof *r->by_id, by_id_then_time);
+}
+
+/* A recording with a drop is of one life: losses are to be found that have to do with nothing else. */
+static void record_server(const struct world *w, uint64_t events, bool retaining, const char *drop,
+                          struct recording *r)
+{
+    size_t first = drop[0] ? LIVES - 1 : 0;
     char dir[256];
     char store[300];
     char data[320];
@@ -143,17 +190,20 @@ static void record_server(const struct world *w, uint64_t events, const char *dr
     struct env env;
     struct client c;
 
-    *r = (struct recording){0};
+    *r = (struct recording){.retaining = retaining};
+    event_statements = retaining ? STATEMENTS : 1;
     if (!scratch_make(dir, true) || !client_init(&c, SENDERS, &r->ledger))
         abort();
     (void)snprintf(store, sizeof store, "%s/store", dir);
     (void)snprintf(data, sizeof data, "%s/data.mdb", store);
     (void)snprintf(log, sizeof log, "%s/log", dir);
     env_make(&env, w, dir, drop);
-    if (run_server(w, &env, store, &c, events / 3, SIGTERM, r->wrong) &&
-        run_server(w, &env, store, &c, events / 3 * 2, SIGKILL, r->wrong) &&
-        run_server(w, &env, store, &c, events, SIGTERM, r->wrong))
+    for (size_t i = first; i < LIVES && !r->wrong[0]; i++)
+        (void)run_server(w, &env, store, &c, events * (i - first + 1) / (LIVES - first), &lives[i], retaining,
+                         r->wrong);
+    if (!r->wrong[0])
         read_recording(r, log, data);
+    sort_acks(r);
     client_free(&c);
     scratch_remove(dir);
 }
@@ -195,7 +245,21 @@ static void record_harness(const struct world *w, const char *when, struct recor
 static void recording_free(struct recording *r)
 {
     free(r->log);
+    free(r->by_id);
     ledger_free(&r->ledger);
+}
+
+static void report_images(const struct world *w, const struct images *im)
+{
+    printf("# power loss: %zu images from %zu cuts of %llu commits, %llu acknowledgements; seed %u; %.0f "
+           "images/s\n",
+           im->made, im->cuts, (unsigned long long)im->recording->commits,
+           (unsigned long long)im->recording->acks, w->seed,
+           im->us ? (double)im->made * 1e6 / (double)im->us : 0);
+    printf("#");
+    for (int kind = 0; kind < IMAGE_KINDS; kind++)
+        printf(" %s %zu%s", image_kind_name((enum image_kind)kind), im->of_kind[kind],
+               kind + 1 < IMAGE_KINDS ? "," : "\n");
 }
 
 static void prove(struct world *w, size_t wanted)
@@ -203,7 +267,7 @@ static void prove(struct world *w, size_t wanted)
     struct recording r;
     struct images im = {.recording = &r, .wanted = wanted, .seed = w->seed};
 
-    record_server(w, EVENTS, "", &r);
+    record_server(w, EVENTS, false, "", &r);
     result(w, !r.wrong[0] && r.acks >= EVENTS && r.last_acked == EVENTS,
            "a recording of the server, complete to the byte",
            r.wrong[0] ? r.wrong : "acknowledgements are missing");
@@ -215,14 +279,31 @@ static void prove(struct world *w, size_t wanted)
     result(w, ran && im.lost == 0, "no image lacks an acknowledged event", im.first);
     result(w, ran && im.wrong == 0, "every image is whole: ids gap-free, bodies intact, appends go on",
            im.first);
-    printf("# power loss: %zu images from %zu cuts of %llu commits, %llu acknowledgements; seed %u; %.0f "
-           "images/s\n",
-           im.made, im.cuts, (unsigned long long)r.commits, (unsigned long long)r.acks, w->seed,
-           im.us ? (double)im.made * 1e6 / (double)im.us : 0);
-    printf("#");
-    for (int kind = 0; kind < IMAGE_KINDS; kind++)
-        printf(" %s %zu%s", image_kind_name((enum image_kind)kind), im.of_kind[kind],
-               kind + 1 < IMAGE_KINDS ? "," : "\n");
+    report_images(w, &im);
+    recording_free(&r);
+}
+
+/* Updates and deletions. */
+static void prove_retaining(struct world *w, size_t wanted)
+{
+    struct recording r;
+    struct images im = {.recording = &r, .wanted = wanted, .seed = w->seed};
+
+    record_server(w, RETAIN_EVENTS, true, "", &r);
+    result(w, !r.wrong[0] && r.acks >= RETAIN_EVENTS,
+           "a recording with coalescing and retention, complete to the byte",
+           r.wrong[0] ? r.wrong : "acknowledgements are missing");
+    bool ran = !r.wrong[0] && images_run(&im);
+    result(w, ran && im.made >= wanted * 9 / 10, "with them, the images could be made", im.first);
+    result(w, ran && im.gone > 1000 && im.coalesced > 100, "in the images records are deleted and coalesced",
+           "too few");
+    result(w, ran && im.not_open == 0, "with them, every image opens", im.first);
+    result(w, ran && im.lost == 0, "with them, what was acknowledged is there, or was allowed to go",
+           im.first);
+    result(w, ran && im.wrong == 0, "with them, every image is whole", im.first);
+    report_images(w, &im);
+    printf("#   at most %llu events gone with their records, %llu in the records of others\n",
+           (unsigned long long)im.gone, (unsigned long long)im.coalesced);
     recording_free(&r);
 }
 
@@ -243,6 +324,15 @@ static void control(struct world *w, struct recording *r, bool must_find, const 
     recording_free(r);
 }
 
+static const struct {
+    const char *what, *name, *name_retaining;
+} drops[] = {
+    {"all", "without any sync, losses are found", "and with coalescing and retention"},
+    {"fdatasync", "without the sync of the data pages, losses are found",
+     "and with coalescing and retention"},
+    {"dsync", "without the sync of the meta page, losses are found", "and with coalescing and retention"},
+};
+
 int main(int argc, char **argv)
 {
     struct recording r;
@@ -256,13 +346,16 @@ int main(int argc, char **argv)
                       .early_ack = argv[3],
                       .seed = argc > 5 ? (unsigned)strtoul(argv[5], NULL, 10) : (unsigned)now_us()};
     (void)setvbuf(stdout, NULL, _IOLBF, 0);
-    prove(&w, strtoul(argv[4], NULL, 10));
-    record_server(&w, CONTROL_EVENTS, "all", &r);
-    control(&w, &r, true, "without any sync, losses are found");
-    record_server(&w, CONTROL_EVENTS, "fdatasync", &r);
-    control(&w, &r, true, "without the sync of the data pages, losses are found");
-    record_server(&w, CONTROL_EVENTS, "dsync", &r);
-    control(&w, &r, true, "without the sync of the meta page, losses are found");
+    size_t wanted = strtoul(argv[4], NULL, 10);
+    prove(&w, wanted);
+    prove_retaining(&w, wanted / 4);
+    for (size_t i = 0; i < sizeof drops / sizeof drops[0]; i++) {
+        record_server(&w, CONTROL_EVENTS, false, drops[i].what, &r);
+        control(&w, &r, true, drops[i].name);
+        record_server(&w, CONTROL_RETAIN_EVENTS, true, drops[i].what, &r);
+        control(&w, &r, true, drops[i].name_retaining);
+    }
+    event_statements = 1;
     record_harness(&w, "early", &r);
     control(&w, &r, true, "with acknowledgements before the commit, losses are found");
     record_harness(&w, "late", &r);

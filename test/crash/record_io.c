@@ -4,6 +4,10 @@
  * An acknowledgement is recorded before it is sent, a write before it is made, a sync when it has returned: so the log
  * never shows less data at risk, or an acknowledgement later, than there was.
  *
+ * FES_RECORD_FAULT=die:N and fail:N end the N-th O_DSYNC write (LMDB's of a meta page) after the page cache has it and
+ * before it is known that the disk has it: with the process, or with an error. Then it stays unsynced in the recording.
+ * full:N lets the FULL_SYNCS fdatasyncs from the N-th on fail for want of room.
+ *
  * FES_RECORD_DROP makes the tests of the test: "fdatasync" leaves out every fdatasync and fsync, "dsync" takes O_DSYNC
  * writes for plain ones, "all" does both. What is left out is not done either.
  */
@@ -12,6 +16,7 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +31,7 @@
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 #define ANSWER_MAX 1024
+#define FULL_SYNCS 6
 
 enum target { TARGET_NONE, TARGET_DATA, TARGET_DIR, TARGET_SOCKET };
 
@@ -179,6 +185,30 @@ ssize_t write(int fd, const void *bytes, size_t len)
     return end_write(REAL(write)(fd, bytes, len), offset, dsync);
 }
 
+/* Whether the fault of that name is due now, `for_calls` times. Writes and syncs of the file are of one thread. */
+static bool fault(const char *name, long calls, long for_calls)
+{
+    const char *wanted = getenv("FES_RECORD_FAULT");
+    size_t len = strlen(name);
+    long nth = wanted && strncmp(wanted, name, len) == 0 ? strtol(wanted + len, NULL, 10) : 0;
+
+    if (nth == 0 || calls < nth || calls >= nth + for_calls)
+        return false;
+    errno = ENOSPC;
+    return true;
+}
+
+/* Whether this write of a meta page, which has been made, is the one that does not end well. */
+static bool meta_fails(void)
+{
+    static long metas;
+
+    metas++;
+    if (fault("die:", metas, 1))
+        (void)kill(getpid(), SIGKILL);
+    return fault("fail:", metas, 1);
+}
+
 ssize_t pwrite(int fd, const void *bytes, size_t len, off_t offset)
 {
     struct iovec iov = {(void *)(uintptr_t)bytes, len};
@@ -186,6 +216,10 @@ ssize_t pwrite(int fd, const void *bytes, size_t len, off_t offset)
 
     if (target_of(fd) == TARGET_DATA)
         (void)begin_write(fd, &iov, 1, offset, &dsync);
+    if (dsync) {
+        ssize_t done = REAL(pwrite)(fd, bytes, len, offset);
+        return meta_fails() ? -1 : end_write(done, offset, dsync);
+    }
     return end_write(REAL(pwrite)(fd, bytes, len, offset), offset, dsync);
 }
 
@@ -210,12 +244,15 @@ ssize_t pwritev64(int fd, const struct iovec *iov, int n, off_t offset)
 
 static int sync_with(int (*real)(int), int fd)
 {
+    static long syncs;
     enum target target = target_of(fd);
 
     if (target == TARGET_DATA) {
         if (dropped("fdatasync"))
             return 0;
         put(IO_SYNC_BEGIN, 0, 0, NULL, 0);
+        if (fault("full:", ++syncs, FULL_SYNCS))
+            return -1;
     }
     int status = real(fd);
     if (status == 0 && target == TARGET_DATA)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Nothing acknowledged is lost: kill -9, power loss, failing calls. ROUNDS kills (30), IMAGES disks (5000), and up to
-# POINTS calls (80) that fail for each kind and error. Prints TAP lines and, last, N passed, N failed.
+# Nothing acknowledged is lost: kill -9, power loss, failing calls. ROUNDS kills (30), IMAGES disks (5000), up to POINTS
+# calls (80) that fail for each kind and error, and a month of DAYS days (8) of what Flux repeats. Prints TAP lines and, last, N passed, N failed.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 
@@ -29,6 +29,7 @@ tap() {
 
 tap kill9 $at/kill9 build/flux-event-store "${ROUNDS:-30}"
 tap retain9 $at/retain9 build/flux-event-store "${ROUNDS:-30}"
+tap month $at/month "${DAYS:-8}"
 tap powerloss $at/powerloss build/flux-event-store $at/record_io.so $at/early_ack "${IMAGES:-5000}"
 tap sweep $at/sweep build/flux-event-store build/asan/flux-event-store $at/fail_nth.so "${POINTS:-80}"
 

@@ -2,14 +2,21 @@
  *
  * For each kind of call and error the server is run once without a fault, to count the calls, and then once for each n
  * until the fault no longer comes; where there are more than POINTS calls, for that many n: all up to half of POINTS, and
- * the rest spread over what is left. Each time it takes events, gives them back, and is stopped. The client sends again what was not acknowledged.
+ * the rest spread over what is left. Each time it takes events, gives them back, and is stopped, while streams and waits
+ * are open. The client sends again what was not acknowledged.
+ *
+ * Rows with RETAIN begin with a store that has reached its --max-size, so that the events are coalesced and records are
+ * deleted; what is gone in the end must have been allowed to go (judge.c).
  *
  * Whatever fails: what was acknowledged is stored; nobody waits longer than 5 s; the process does not end by a signal
  * or with an address error. It may end itself where the row says so, with a message, and then a new one goes on.
+ *
+ * The instrumented binary finds memory errors also where an allocation fails: the hook stands before its allocator.
  */
 #include "crash.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,45 +24,72 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define EVENTS   24
-#define SENDERS  4
-#define LIMIT_US 5000000
-#define SILENT   3
-#define FIRED    "fail_nth: fired"
+#define EVENTS        24
+#define SENDERS       4
+#define FULL_EVENTS   3200 /* with which --max-size is reached */
+#define RETAIN_EVENTS 150  /* after them */
+#define STATEMENTS    5
+#define LIMIT_US      5000000
+#define SILENT        3
+#define FIRED         "fail_nth: fired"
 
 enum may_end { NEVER, AT_START, ANY_TIME };
+
+/* Flags of a row. */
+#define ON     1u /* every later call fails too */
+#define FOUR   2u /* four in a row fail */
+#define PLAIN  4u /* with the binary that is not instrumented */
+#define RETAIN 8u /* see above */
 
 static const struct row {
     const char *call;
     const char *error_name;
     int error;
-    bool on; /* every later call fails too */
+    unsigned how;
     enum may_end may_end;
     unsigned share; /* POINTS are divided by that: such a fault is a rare or a long one */
 } rows[] = {
-    {"pwrite", "EIO", EIO, false, ANY_TIME, 1},
-    {"pwrite", "ENOSPC", ENOSPC, false, ANY_TIME, 1},
-    {"pwrite", "EINTR", EINTR, false, ANY_TIME, 1},
-    {"pwrite", "short", 0, false, ANY_TIME, 1},
-    {"meta", "EIO", EIO, false, ANY_TIME, 1},
-    {"meta", "short", 0, false, ANY_TIME, 1},
-    {"fdatasync", "EIO", EIO, false, ANY_TIME, 1},
-    {"fdatasync", "EIO, on", EIO, true, ANY_TIME, 1},
-    {"fsync", "EIO", EIO, false, AT_START, 1},
-    {"rename", "EIO", EIO, false, AT_START, 1},
-    {"fallocate", "ENOSPC", ENOSPC, false, NEVER, 1},
-    {"fallocate", "EIO", EIO, false, ANY_TIME, 1},
-    {"mmap", "ENOMEM", ENOMEM, false, AT_START, 1},
-    {"accept4", "EMFILE", EMFILE, false, NEVER, 1},
-    {"accept4", "ECONNABORTED", ECONNABORTED, false, NEVER, 1},
-    {"accept4", "EINTR", EINTR, false, NEVER, 1},
-    {"readv", "ECONNRESET", ECONNRESET, false, NEVER, 1},
-    {"readv", "EINTR", EINTR, false, NEVER, 1},
-    {"writev", "EPIPE", EPIPE, false, NEVER, 1},
-    {"writev", "EINTR", EINTR, false, NEVER, 1},
-    {"writev", "short", 0, false, NEVER, 1},
-    {"malloc", "ENOMEM", ENOMEM, false, ANY_TIME, 1},
-    {"malloc", "ENOMEM, on", ENOMEM, true, ANY_TIME, 8},
+    {"pwrite", "EIO", EIO, 0, ANY_TIME, 1},
+    {"data", "ENOSPC", ENOSPC, 0, AT_START, 1},
+    {"data", "EDQUOT", EDQUOT, 0, AT_START, 1},
+    {"pwrite", "EINTR", EINTR, 0, ANY_TIME, 1},
+    {"pwrite", "short", 0, 0, ANY_TIME, 1},
+    {"meta", "EIO", EIO, 0, ANY_TIME, 1},
+    {"meta", "ENOSPC", ENOSPC, 0, ANY_TIME, 1},
+    {"meta", "short", 0, 0, ANY_TIME, 1},
+    {"fdatasync", "EIO", EIO, 0, ANY_TIME, 1},
+    {"fdatasync", "EIO, on", EIO, ON, ANY_TIME, 1},
+    {"fdatasync", "ENOSPC", ENOSPC, 0, AT_START, 1},
+    {"fsync", "EIO", EIO, 0, AT_START, 1},
+    {"rename", "EIO", EIO, 0, AT_START, 1},
+    {"fallocate", "ENOSPC", ENOSPC, 0, NEVER, 1},
+    {"fallocate", "EIO", EIO, 0, ANY_TIME, 1},
+    {"mmap", "ENOMEM", ENOMEM, 0, AT_START, 1},
+    {"accept4", "EMFILE", EMFILE, 0, NEVER, 1},
+    {"accept4", "ECONNABORTED", ECONNABORTED, 0, NEVER, 1},
+    {"accept4", "EINTR", EINTR, 0, NEVER, 1},
+    {"readv", "ECONNRESET", ECONNRESET, 0, NEVER, 1},
+    {"readv", "EINTR", EINTR, 0, NEVER, 1},
+    {"writev", "EPIPE", EPIPE, 0, NEVER, 1},
+    {"writev", "EINTR", EINTR, 0, NEVER, 1},
+    {"writev", "short", 0, 0, NEVER, 1},
+    {"malloc", "ENOMEM", ENOMEM, 0, ANY_TIME, 1},
+    {"malloc", "ENOMEM", ENOMEM, PLAIN, ANY_TIME, 1},
+    {"malloc", "ENOMEM, on", ENOMEM, ON, ANY_TIME, 8},
+    {"pwrite", "EIO", EIO, RETAIN, ANY_TIME, 8},
+    {"data", "ENOSPC", ENOSPC, RETAIN, AT_START, 4},
+    {"data", "ENOSPC, 4", ENOSPC, RETAIN | FOUR, AT_START, 8},
+    {"meta", "EIO", EIO, RETAIN, ANY_TIME, 8},
+    {"fdatasync", "EIO", EIO, RETAIN, ANY_TIME, 8},
+    {"fdatasync", "ENOSPC, 4", ENOSPC, RETAIN | FOUR, AT_START, 8},
+    {"malloc", "ENOMEM", ENOMEM, RETAIN, ANY_TIME, 4},
+};
+
+/* A store that has reached its --max-size, and what it acknowledged. */
+struct full {
+    char dir[256];
+    struct ledger ledger;
+    uint64_t gone;
 };
 
 struct trial {
@@ -63,12 +97,15 @@ struct trial {
     const char *fail_nth;
     const char *dir;
     const struct row *row;
+    const struct full *full; /* for RETAIN */
     long nth;
     /* what came of it */
     bool fired;
     bool ended; /* by itself */
     bool started;
     long calls;
+    uint64_t gone; /* see struct judge */
+    size_t heard;  /* bytes, by the bystanders */
     char why[1024];
 };
 
@@ -129,42 +166,52 @@ static void judge_end(struct trial *t, const struct server *s, int status)
 }
 
 /* Runs a client to its end. False when the server ended first, or time was up (and then that is bad). */
-static bool serve(struct trial *t, struct server *s, struct client *c, const char *what)
+static bool serve(struct trial *t, struct server *s, struct client *c, struct bystanders *b, const char *what)
 {
     int64_t deadline = now_us() + LIMIT_US;
 
     while (client_step(c, 20)) {
+        t->heard += bystanders_read(b);
         if (!server_read(s))
             return false;
         if (now_us() >= deadline)
-            return bad(t, "%s hangs: %llu of %d acknowledged: %.600s", what,
-                       (unsigned long long)c->ledger->acked, EVENTS, last_words(s));
+            return bad(t, "%s hangs: %llu of %llu acknowledged: %.600s", what,
+                       (unsigned long long)c->ledger->acked, (unsigned long long)c->most, last_words(s));
     }
     return !c->wrong[0] || bad(t, "%s: %.200s", what, c->wrong);
+}
+
+/* Gives back what it took. */
+static bool read_back(struct trial *t, struct server *s, struct ledger *ledger, struct bystanders *b)
+{
+    static struct client reader;
+
+    if (!client_init(&reader, SENDERS, ledger))
+        abort();
+    reader.verify = true;
+    reader.verify_from = 1;
+    reader.port = s->port;
+    bool good = serve(t, s, &reader, b, "reading");
+    client_free(&reader);
+    return good;
 }
 
 /* One life of a server: takes the rest of the events, gives all back, is stopped. True when it came that far. */
 static bool live(struct trial *t, struct client *c, const char *const *env)
 {
     static struct server s;
-    static struct client reader;
+    struct bystanders b;
     int status = 0;
 
-    t->started = false;
-    if (!server_start(&s, t->binary, t->dir, NULL, env))
+    if (!server_start(&s, t->binary, t->dir, (t->row->how & RETAIN) ? JUDGE_MAX_SIZE : NULL, env))
         return bad(t, "no server");
     t->started = server_ready(&s, now_us() + LIMIT_US);
     bool good = t->started;
     if (good) {
         c->port = s.port;
-        good = serve(t, &s, c, "the load");
-    }
-    if (good && client_init(&reader, SENDERS, c->ledger)) {
-        reader.verify = true;
-        reader.verify_from = 1;
-        reader.port = s.port;
-        good = serve(t, &s, &reader, "reading");
-        client_free(&reader);
+        bystanders_come(&b, s.port);
+        good = serve(t, &s, c, &b, "the load") && ((t->row->how & RETAIN) || read_back(t, &s, c->ledger, &b));
+        bystanders_go(&b);
     }
     if (good)
         (void)kill(s.pid, SIGTERM);
@@ -180,40 +227,106 @@ static bool live(struct trial *t, struct client *c, const char *const *env)
     return good;
 }
 
+static bool copy_file(const char *from_dir, const char *to_dir, const char *name)
+{
+    static char bytes[1 << 20];
+    char path[300];
+    ssize_t n = -1;
+
+    (void)snprintf(path, sizeof path, "%.250s/%s", from_dir, name);
+    int from = open(path, O_RDONLY | O_CLOEXEC);
+    (void)snprintf(path, sizeof path, "%.250s/%s", to_dir, name);
+    int to = open(path, O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0600);
+    while (from >= 0 && to >= 0 && (n = read(from, bytes, sizeof bytes)) > 0)
+        if (write(to, bytes, (size_t)n) != n)
+            break;
+    if (from >= 0)
+        (void)close(from);
+    if (to >= 0)
+        (void)close(to);
+    return n == 0;
+}
+
+static void full_make(struct full *full, const char *binary)
+{
+    static struct server s;
+    struct client c;
+    struct judge j = {0};
+    int status;
+
+    event_statements = STATEMENTS;
+    if (!scratch_make(full->dir, true) || !client_init(&c, SENDERS_MAX, &full->ledger) ||
+        !server_start(&s, binary, full->dir, JUDGE_MAX_SIZE, NULL) || !server_ready(&s, now_us() + LIMIT_US))
+        abort();
+    c.port = s.port;
+    c.most = FULL_EVENTS;
+    while (client_step(&c, 20))
+        ;
+    (void)kill(s.pid, SIGTERM);
+    judge_ledger(&j, &full->ledger);
+    if (!server_wait(&s, now_us() + LIMIT_US, &status) || judge_store(&j, full->dir, false) != CHECK_OK ||
+        !j.gone)
+        abort();
+    full->gone = j.gone;
+    judge_free(&j);
+    client_free(&c);
+}
+
+/* What is stored in the end. */
+static void check_trial(struct trial *t, const struct ledger *ledger, uint64_t most)
+{
+    struct check check = {.ledger = ledger, .all = true, .append = true};
+    struct judge j = {0};
+    char err[CHECK_ERROR];
+    uint64_t records;
+
+    if (ledger->wrong[0] || ledger->acked != most) {
+        (void)bad(t, "%llu acknowledged: %s", (unsigned long long)ledger->acked, ledger->wrong);
+    } else if (t->row->how & RETAIN) {
+        judge_ledger(&j, ledger);
+        if (judge_store(&j, t->dir, true) != CHECK_OK)
+            (void)bad(t, "%s", j.why);
+        t->gone = j.gone;
+        judge_free(&j);
+    } else if (check_store(t->dir, &check, err, &records) != CHECK_OK) {
+        (void)bad(t, "%s", err);
+    }
+}
+
 static void try_one(struct trial *t)
 {
-    char preload[600], call[64], nth[64], error[64];
+    char preload[600], call[64], nth[64], error[64], times[64];
     const char *env[] = {preload,
                          call,
                          nth,
                          error,
+                         times,
                          "ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0:"
                          "allocator_may_return_null=1",
                          "MALLOC_PERTURB_=165",
-                         NULL,
+                         t->row->how & ON ? "FES_FAIL_ON=1" : NULL,
                          NULL};
     struct ledger ledger = {0};
     struct client c;
-    struct check check = {.ledger = &ledger, .all = true, .append = true};
-    char err[CHECK_ERROR];
-    uint64_t records;
 
     (void)snprintf(preload, sizeof preload, "LD_PRELOAD=%s", t->fail_nth);
     (void)snprintf(call, sizeof call, "FES_FAIL_CALL=%s", t->row->call);
     (void)snprintf(nth, sizeof nth, "FES_FAIL_NTH=%ld", t->nth);
     (void)snprintf(error, sizeof error, "FES_FAIL_ERRNO=%d", t->row->error);
-    if (t->row->on)
-        env[6] = "FES_FAIL_ON=1";
+    (void)snprintf(times, sizeof times, "FES_FAIL_FOR=%d", t->row->how & FOUR ? 4 : 1);
     scratch_clear(t->dir);
+    if (t->row->how & RETAIN) {
+        ledger_copy(&ledger, &t->full->ledger);
+        if (!copy_file(t->full->dir, t->dir, "data.mdb"))
+            abort();
+    }
     if (!client_init(&c, SENDERS, &ledger))
         abort();
-    c.most = EVENTS;
+    c.most = (t->row->how & RETAIN) ? FULL_EVENTS + RETAIN_EVENTS : EVENTS;
     if (!live(t, &c, env) && !t->why[0])
         (void)live(t, &c, NULL);
-    if (!t->why[0] && ledger.wrong[0])
-        (void)bad(t, "%s", ledger.wrong);
-    if (!t->why[0] && (ledger.acked != EVENTS || check_store(t->dir, &check, err, &records) != CHECK_OK))
-        (void)bad(t, "%llu acknowledged: %s", (unsigned long long)ledger.acked, err);
+    if (!t->why[0])
+        check_trial(t, &ledger, c.most);
     client_free(&c);
     ledger_free(&ledger);
 }
@@ -222,32 +335,51 @@ struct sweep {
     const char *plain, *instrumented, *fail_nth;
     char dir[256];
     long points;
+    struct full full;
     int n, failed;
 };
 
-/* The k-th n to try of `calls`. */
-static long nth_of(long k, long calls, long points)
+/* The k-th n to try of `calls`. With RETAIN the first calls are the start's, as in the rows without, and how many there
+ * are in all varies more. */
+static long nth_of(const struct row *row, long k, long calls, long points)
 {
+    if ((row->how & RETAIN) && calls > points)
+        return 1 + k * (calls * 3 / 4) / points;
     if (calls <= points || k < points / 2)
         return k + 1;
     return points / 2 + 1 + (k - points / 2) * (calls - points / 2) / (points - points / 2);
 }
 
+/* Without a fault all is well, and what the row is about happens. */
+static void count_calls(struct sweep *w, struct trial *count)
+{
+    const struct row *row = count->row;
+
+    event_statements = (row->how & RETAIN) ? STATEMENTS : 1;
+    if ((row->how & RETAIN) && !w->full.gone)
+        full_make(&w->full, w->plain);
+    try_one(count);
+    if (!count->why[0] && (row->how & RETAIN) && count->gone <= w->full.gone)
+        (void)bad(count, "no record was deleted");
+    if (!count->why[0] && count->heard < 1000)
+        (void)bad(count, "the streams are silent");
+}
+
 static void run_row(struct sweep *w, const struct row *row)
 {
-    bool memory = strcmp(row->call, "malloc") == 0;
-    const char *binary = memory ? w->plain : w->instrumented;
-    struct trial count = {.binary = binary, .fail_nth = w->fail_nth, .dir = w->dir, .row = row};
+    const char *binary = (row->how & PLAIN) ? w->plain : w->instrumented;
+    struct trial count = {
+        .binary = binary, .fail_nth = w->fail_nth, .dir = w->dir, .row = row, .full = &w->full};
     long points = w->points / row->share > 0 ? w->points / row->share : 1;
     long tried = 0, fired = 0, ended = 0, bads = 0;
     int64_t start = now_us();
 
-    try_one(&count);
+    count_calls(w, &count);
     bool all = count.calls <= points;
     long silent = 0; /* trials since one fired: with that many calls the fault comes too late */
     for (long k = 0; !count.why[0] && k < 2 * points && (all ? silent < SILENT : k < points); k++) {
         struct trial t = count;
-        t.nth = nth_of(k, count.calls, points);
+        t.nth = nth_of(row, k, count.calls, points);
         t.fired = t.ended = false;
         try_one(&t);
         tried++;
@@ -261,16 +393,20 @@ static void run_row(struct sweep *w, const struct row *row)
     bool good = !count.why[0] && bads == 0 && fired > 0 && (all || fired * 10 >= tried * 8);
     if (count.why[0])
         printf("# without a fault: %s\n", count.why);
-    printf("%sok %d - faults: %-9s %-12s: %ld tried, %ld calls, %ld fired, %ld ended by itself, %ld bad, "
+    printf("%sok %d - faults%s: %-9s %-12s: %ld tried, %ld calls, %ld fired, %ld ended by itself, %ld bad, "
            "%lld ms\n",
-           good ? "" : "not ", ++w->n, row->call, row->error_name, tried, count.calls, fired, ended, bads,
+           good ? "" : "not ", ++w->n,
+           (row->how & RETAIN)  ? " with deletions"
+           : (row->how & PLAIN) ? ", plain"
+                                : "",
+           row->call, row->error_name, tried, count.calls, fired, ended, bads,
            (long long)(now_us() - start) / 1000);
     w->failed += !good;
 }
 
 int main(int argc, char **argv)
 {
-    struct sweep w = {0};
+    static struct sweep w;
 
     if (argc < 5 || !scratch_make(w.dir, true))
         return 2;
@@ -284,6 +420,8 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (argc < 6 || strcmp(argv[5], rows[i].call) == 0)
             run_row(&w, &rows[i]);
+    if (w.full.gone)
+        scratch_remove(w.full.dir);
     scratch_remove(w.dir);
     return w.failed ? 1 : 0;
 }

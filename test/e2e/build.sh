@@ -91,7 +91,8 @@ compile() {
   )
 }
 
-build_kube_apiserver() {
+# A command of k8s.io/kubernetes, with the modules that its own repository has beside it: kubernetes_command NAME
+kubernetes_command() {
   local k8s module replaces=() version=k8s.io/component-base/version minor=${KUBERNETES#*.}
   minor=${minor%%.*}
   k8s=$(module_dir k8s.io/kubernetes "v$KUBERNETES")
@@ -99,10 +100,18 @@ build_kube_apiserver() {
     replaces+=("$module=$module@v$KUBERNETES_STAGING")
   done < <(sed -n 's|^[[:space:]]*\(k8s\.io/[^ ]*\) => \./staging/.*|\1|p' "$k8s/go.mod")
   [ ${#replaces[@]} -gt 0 ] || die "k8s.io/kubernetes v$KUBERNETES: no staging modules in its go.mod"
-  new_module src k8s.io/kubernetes/cmd/kube-apiserver "k8s.io/kubernetes@v$KUBERNETES" "${replaces[@]}"
+  new_module src "k8s.io/kubernetes/cmd/$1" "k8s.io/kubernetes@v$KUBERNETES" "${replaces[@]}"
   # Without these the server gives its version as a template, which Tekton's controller refuses to read.
-  compile src k8s.io/kubernetes/cmd/kube-apiserver "$PWD/kube-apiserver" \
+  compile src "k8s.io/kubernetes/cmd/$1" "$PWD/$1" \
     "-X $version.gitVersion=v$KUBERNETES -X $version.gitMajor=${KUBERNETES%%.*} -X $version.gitMinor=$minor"
+}
+
+build_kube_apiserver() {
+  kubernetes_command kube-apiserver
+}
+
+build_kubectl() {
+  kubernetes_command kubectl
 }
 
 build_tekton() {
@@ -181,6 +190,8 @@ build_base_image() {
     die "debootstrap failed"
   }
   rm -rf src/root/var/cache/apt/archives/*.deb
+  # As the published image has it: a package that is half unpacked is not worth a sync for each of its files.
+  echo force-unsafe-io >src/root/etc/dpkg/dpkg.cfg.d/docker-apt-speedup
   tar -C src/root -cf base.tar .
 }
 
@@ -209,6 +220,7 @@ build() {
 component() {
   case $1 in
   kube-apiserver) build kube-apiserver "$KUBERNETES" build_kube_apiserver ;;
+  kubectl) build kubectl "$KUBERNETES" build_kubectl ;;
   tekton) build tekton "$TEKTON" build_tekton ;;
   tekton-old) build tekton-old "$TEKTON_OLD" build_tekton_old ;;
   helm) build helm "$HELM" build_helm ;;
@@ -221,7 +233,7 @@ component() {
   source-crds) build source-crds "$SOURCE_CONTROLLER" build_source_crds ;;
   chart-crds) build chart-crds "$PROMETHEUS_OPERATOR-$GATEWAY_API" build_chart_crds ;;
   kustomize) build kustomize "$KUSTOMIZE" build_kustomize ;;
-  base-image) build base-image "$DEBIAN" build_base_image ;;
+  base-image) build base-image "$DEBIAN-2" build_base_image ;;
   *) die "no component '$1': see build.sh" ;;
   esac
 }

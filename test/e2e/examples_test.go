@@ -118,6 +118,30 @@ func dryRun(o object, namespace string) error {
 	return cluster.admin.apply(o, namespace, "&dryRun=All")
 }
 
+// The pod of the example is one that the chart's namespace takes. TestImageIsRestoredByTheExample runs its containers.
+func TestRestorePodPassesPodSecurityRestricted(t *testing.T) {
+	spec, _ := exampleOf(t, "restore.yaml", "Pod")["spec"].(object)
+	if code, why := createPod(t, restricted(t), nil, spec); code != 201 {
+		t.Errorf("the pod: %d %s", code, why)
+	}
+	claim := text(spec, "volumes", 0, "persistentVolumeClaim", "claimName")
+	out, _, err := cluster.helm("template", "flux-event-store", chartFolder(), "--namespace", releaseNamespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	released, err := newChart([]byte(out), releaseNamespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if claim != name(released.find("PersistentVolumeClaim")) {
+		t.Errorf("it restores on the claim %q, the release's is %q", claim, name(released.find("PersistentVolumeClaim")))
+	}
+	pod := at(released.find("Deployment"), "spec", "template", "spec", "securityContext")
+	if pretty(spec["securityContext"]) != pretty(pod) {
+		t.Errorf("it runs as %s, and the release as %s", pretty(spec["securityContext"]), pretty(pod))
+	}
+}
+
 // What helm is told in README.md renders, and the API server takes it. docker and the rest of the block are left out.
 func TestReadmeInstallsWithHelm(t *testing.T) {
 	data, err := os.ReadFile(filepath.Join(rootFolder, "README.md"))

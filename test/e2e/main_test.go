@@ -7,6 +7,9 @@
 //	FES_COMPONENTS  lines NAME=FOLDER, as build.sh prints them
 //	FES_ROOT        the repository (chart/ and Dockerfile); default: two folders up
 //	FES_BINARY      the binary under test; default: build/flux-event-store of FES_ROOT
+//	FES_IMAGE_ONLY  not empty: neither API server nor binary are there, for the tests of the image
+//	FES_NEED_DOCKER not empty: a test that finds no docker fails, instead of being skipped
+//	FES_IMAGE       images that are there already (docker_test.go)
 //
 // One API server serves all tests, and the tests run one after another, because every instance of the binary
 // serves every Run of the cluster. Each test has namespaces, a data directory and an instance of its own.
@@ -36,6 +39,9 @@ func run(m *testing.M) int {
 	if rootFolder, err = filepath.Abs(fallback(os.Getenv("FES_ROOT"), "../..")); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 2
+	}
+	if os.Getenv("FES_IMAGE_ONLY") != "" {
+		return m.Run()
 	}
 	binary := fallback(os.Getenv("FES_BINARY"), filepath.Join(rootFolder, "build", "flux-event-store"))
 	if binaryPath, err = filepath.Abs(binary); err != nil {

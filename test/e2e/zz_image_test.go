@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -22,89 +21,8 @@ import (
 	"github.com/spdx/tools-golang/spdxlib"
 )
 
-// Last in the order of the file names: building an image disturbs what the other tests measure.
-
-// docker runs the real client and gives its standard output.
-func docker(t *testing.T, args ...string) (string, error) {
-	t.Helper()
-	cmd := exec.Command("docker", args...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		err = fmt.Errorf("docker %s: %w: %s", args[0], err, tailOf(stderr.String()+string(out), 30))
-	}
-	return strings.TrimSpace(string(out)), err
-}
-
-func mustDocker(t *testing.T, args ...string) string {
-	t.Helper()
-	out, err := docker(t, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
-
-func tailOf(text string, lines int) string {
-	all := strings.Split(strings.TrimSpace(text), "\n")
-	return strings.Join(all[max(0, len(all)-lines):], "\n")
-}
-
-// ensureBaseImage gives the daemon the image that the Dockerfile starts from, where it has none.
-func ensureBaseImage(t *testing.T) {
-	t.Helper()
-	const image = "debian:bookworm-slim"
-	if _, err := docker(t, "image", "inspect", image); err == nil {
-		return
-	}
-	cmd := exec.Command("./build.sh", "base-image")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("the base image cannot be made: %v: %s", err, stderr.String())
-	}
-	_, folder, _ := strings.Cut(strings.TrimSpace(string(out)), "=")
-	mustDocker(t, "import", filepath.Join(folder, "base.tar"), image)
-}
-
-// The bound of the image, for a pull that nobody notices.
-const imageBytesMost = 6 << 20
-
-// buildImage builds the Dockerfile for an architecture, and gives the image's name. Skips where there is no docker.
-func buildImage(t *testing.T, arch string) string {
-	t.Helper()
-	if _, err := exec.LookPath("docker"); err != nil {
-		t.Skip("no docker on this machine: the image is not tested")
-	}
-	if _, err := docker(t, "version", "--format", "{{.Server.Version}}"); err != nil {
-		t.Skipf("no docker daemon answers: the image is not tested (%v)", err)
-	}
-	ensureBaseImage(t)
-	image := "flux-event-store:e2e-" + arch
-	started := time.Now()
-	mustDocker(t, "build", "--network=host", "--build-arg", "TARGETARCH="+arch, "--tag", image, rootFolder)
-	size, err := strconv.Atoi(mustDocker(t, "image", "inspect", "--format", "{{.Size}}", image))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("%s: built in %v, %.2f MiB", arch, time.Since(started).Round(time.Second), float64(size)/(1<<20))
-	if size > imageBytesMost {
-		t.Errorf("the image has %d bytes, more than %d", size, imageBytesMost)
-	}
-	return image
-}
-
-// takeOut copies a file out of an image, and gives its place.
-func takeOut(t *testing.T, image, path string) string {
-	t.Helper()
-	container := mustDocker(t, "create", image)
-	defer mustDocker(t, "rm", container)
-	to := filepath.Join(t.TempDir(), filepath.Base(path))
-	mustDocker(t, "cp", container+":"+path, to)
-	return to
-}
+// Last in the order of the file names: building an image disturbs what the other tests measure. None of them needs the API
+// server (run says how they are run without).
 
 // imageRun is a container of the image on a volume that outlives it, as a pod's claim outlives the pod.
 type imageRun struct {
@@ -195,7 +113,12 @@ func TestImageIsBuiltAndServes(t *testing.T) {
 		t.Errorf("the image's user is %q, want one that is not root", r.user)
 	}
 	// The chart says runAsUser itself; both must be able to write the same volume.
-	pod := at(cluster.chart.find("Deployment"), "spec", "template", "spec")
+	var pod any
+	for _, o := range manifestsOf(t, filepath.Join(rootFolder, "test", "golden", "chart", "default.yaml")) {
+		if text(o, "kind") == "Deployment" {
+			pod = at(o, "spec", "template", "spec")
+		}
+	}
 	if want := fmt.Sprint(at(pod, "securityContext", "runAsUser")); want != r.user {
 		t.Errorf("the image runs as %s, the chart's pod as %s", r.user, want)
 	}
@@ -245,7 +168,12 @@ func TestImageSaysWhatItIs(t *testing.T) {
 		}
 	}
 
-	file, err := os.Open(takeOut(t, image, "/usr/share/sbom/flux-event-store.spdx.json"))
+	said, version := mustDocker(t, "run", "--rm", "--read-only", image, "--version"), labels["org.opencontainers.image.version"]
+	if said != "flux-event-store "+version {
+		t.Errorf("the binary says it is %q, the label %q", said, version)
+	}
+
+	file, err := os.Open(takeOut(t, image, runtime.GOARCH, "/usr/share/sbom/flux-event-store.spdx.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +185,7 @@ func TestImageSaysWhatItIs(t *testing.T) {
 	if err := spdxlib.ValidateDocument(document); err != nil {
 		t.Errorf("the bill of materials is not valid: %v", err)
 	}
-	binary, err := os.ReadFile(takeOut(t, image, "/flux-event-store"))
+	binary, err := os.ReadFile(takeOut(t, image, runtime.GOARCH, "/flux-event-store"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -280,14 +208,14 @@ func TestImageSaysWhatItIs(t *testing.T) {
 	}
 }
 
-// Cross-built. The program itself is only asked for its version: an emulator of one process maps no file of 64 GiB, as the
-// store does; on a machine of that kind all of this test program runs.
+// Cross-built, and run by an emulator of one process as far as that goes: what needs no store. It maps no file of 64 GiB, as
+// the store does; on a machine of that kind all of this test program runs.
 func TestImageForTheOtherArchitecture(t *testing.T) {
 	other, machine, emulator := "arm64", elf.EM_AARCH64, "qemu-aarch64-static"
 	if runtime.GOARCH == "arm64" {
 		other, machine, emulator = "amd64", elf.EM_X86_64, "qemu-x86_64-static"
 	}
-	binary := takeOut(t, buildImage(t, other), "/flux-event-store")
+	binary := takeOut(t, buildImage(t, other), other, "/flux-event-store")
 	file, err := elf.Open(binary)
 	if err != nil {
 		t.Fatal(err)
@@ -302,9 +230,25 @@ func TestImageForTheOtherArchitecture(t *testing.T) {
 	if _, err := exec.LookPath(emulator); err != nil {
 		t.Fatalf("%s is missing: it is in Debian's qemu-user-static", emulator)
 	}
-	said, err := exec.Command(emulator, binary, "--version").CombinedOutput()
-	if err != nil || !strings.HasPrefix(string(said), "flux-event-store ") {
-		t.Errorf("%s --version: %v %s", emulator, err, said)
+	r := newImageRun(t, buildImage(t, runtime.GOARCH))
+	r.start(t)
+	token := filepath.Join(t.TempDir(), "token")
+	for _, run := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"--version"}, 0, "flux-event-store "},
+		{[]string{"--help"}, 0, "Usage: "},
+		{[]string{"--no-such-flag"}, 2, "--no-such-flag"},
+		{[]string{"ping", loopback(r.port)}, 0, "gives it back"},
+		{[]string{"ping", loopback(r.port), "--post-token-file", token}, 1, token},
+	} {
+		cmd := exec.Command(emulator, append([]string{binary}, run.args...)...)
+		said, err := cmd.CombinedOutput()
+		if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != run.code || !strings.Contains(string(said), run.want) {
+			t.Errorf("%s %q: %v, want %d and %q: %s", emulator, run.args, err, run.code, run.want, said)
+		}
 	}
 }
 

@@ -107,6 +107,9 @@ def test_readers_that_do_not_read_have_a_bound(make_server):
     (["--check", "--max-size", "4095KiB", "--no-kube"], "--max-size"),
     (["--kube-api", "ftp://x"], "ftp://x"), (["--kube-api", "http://127.0.0.1:1", "--namespace", "a/b"], '"a/b"'),
     (["--kube-api", "http://127.0.0.1:1", "--namespace", "-a"], '"-a"'),
+    (["--kube-api", "http://127.0.0.1:1", "--flux-namespace", "a/b"], '--flux-namespace "a/b"'),
+    (["--check", "--kube-api", "http://127.0.0.1:1", "--flux-namespace", "a/b"], '--flux-namespace "a/b"'),
+    (["--no-kube", "--flux-namespace", "a/b"], '--flux-namespace "a/b"'),
     (["--kube-api", "https://127.0.0.1:1", "--kube-ca-file", "/nonexistent/ca.crt"], "/nonexistent/ca.crt"),
     (["--kube-api", "https://127.0.0.1:1", "--kube-token-file", "/nonexistent/token"], "/nonexistent/token"),
 ])

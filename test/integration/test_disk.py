@@ -143,13 +143,40 @@ def test_no_room(make_server, tmp_path, monkeypatch):
         stream.close()
 
 
-@pytest.mark.parametrize("call", ["fdatasync", "meta", "pwrite"])
-def test_sync_error_ends_the_process(make_server, tmp_path, monkeypatch, call):
-    """What the page cache shows after a failed sync may not be on disk: only a new process can be trusted."""
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG], ids=errno.errorcode.get)
+@pytest.mark.parametrize("call", ["fdatasync", "data"])
+def test_no_room_is_noticed_late(make_server, tmp_path, monkeypatch, call, error):
+    """A thin volume or a quota has no room for what was reserved: LMDB can go on, so the server does (docs/faults.md)."""
+    monkeypatch.setattr(fes, "SERVER_BINARY", PLAIN_BINARY)
+    full = tmp_path / "full"
+    server = make_server(env={"LD_PRELOAD": FAIL_LIBRARY, "FES_FAIL_CALL": call, "FES_FAIL_WHILE": str(full),
+                              "FES_FAIL_ERRNO": str(error)})
+    assert [post(server, i).status for i in range(5)] == [200] * 5
+    full.touch()
+    for i in range(20):
+        answer = post(server, 100 + i)
+        assert answer.status == 503 and "disk is full" in answer.json()["error"], answer
+        assert server.get("/readyz").status == 503 and server.get("/healthz").status == 200
+        assert [r["id"] for r in server.get("/events").json()] == ["1", "2", "3", "4", "5"]
+    full.unlink()
+    wait_until(lambda: post(server, 200).status == 200, 1, "accepted within a second after space came back")
+    assert server.get("/readyz").status == 200
+    told = [line["msg"] for line in server.logs() if line.get("level") == "error"]
+    assert told == ["the disk is full: events are refused"], told
+    server.kill9()
+    server.restart()
+    assert [r["reason"] for r in server.get("/events").json()] == ["r0", "r1", "r2", "r3", "r4", "r200"]
+
+
+@pytest.mark.parametrize("call, error", [("fdatasync", errno.EIO), ("meta", errno.EIO), ("pwrite", errno.EIO),
+                                         ("meta", errno.ENOSPC), ("meta", errno.EDQUOT), ("meta", errno.ENOMEM)])
+def test_sync_error_ends_the_process(make_server, tmp_path, monkeypatch, call, error):
+    """What the page cache shows after a failed sync may not be on disk: only a new process can be trusted. After a
+    failed meta page LMDB refuses every transaction, whatever the error was."""
     monkeypatch.setattr(fes, "SERVER_BINARY", PLAIN_BINARY)
     broken = tmp_path / "broken"
     server = make_server(env={"LD_PRELOAD": FAIL_LIBRARY, "FES_FAIL_CALL": call, "FES_FAIL_WHILE": str(broken),
-                              "FES_FAIL_ERRNO": str(errno.EIO)})
+                              "FES_FAIL_ERRNO": str(error)})
     acknowledged = {}
 
     def send(sender):
@@ -174,7 +201,7 @@ def test_sync_error_ends_the_process(make_server, tmp_path, monkeypatch, call):
         sender.join(fes.DEADLINE)
     told = [line for line in server.logs() if line.get("level") == "error"]
     assert len(told) == 1 and server.data_dir in told[0]["error"], told
-    assert told[0]["error"].endswith("Input/output error; restart, and check the disk"), told
+    assert told[0]["error"].endswith(f"{os.strerror(error)}; restart, and check the disk"), told
     refused = [line for line in server.logs() if line.get("msg") == "request refused"]
     assert {(line["cause"], line["status"]) for line in refused} == {("store_failed", 503)}, refused
     broken.unlink()

@@ -1,5 +1,4 @@
-"""The manual page, compared with --help: the same commands, flags, arguments and defaults. And the example for systemd:
-the command in it is one that the program takes."""
+"""The manual page, compared with --help: the same commands, flags, arguments and defaults."""
 
 import os
 import re
@@ -43,20 +42,3 @@ def test_commands():
     assert all(re.search(r"\b" + command + r"\b", told) for command in commands)
     listed = re.findall(r"^\.It Cm (\w+)", text_of_manual(), re.M)
     assert listed == commands
-
-
-def test_systemd_unit(tmp_path):
-    with open(os.path.join(fes.ROOT, "docs/examples/flux-event-store.service"), encoding="utf-8") as file:
-        unit = file.read().replace("\\\n", " ")
-    command = re.search(r"^ExecStart=\S+ (.*)$", unit, re.M).group(1)
-    credentials = re.findall(r"^LoadCredential=([\w-]+):/etc/flux-event-store/([\w-]+)$", unit, re.M)
-    assert credentials
-    for name, source in credentials:
-        assert f"%d/{name}" in command and f">/etc/flux-event-store/{source}" in unit, name
-        (tmp_path / name).write_text("a-secret\n")
-    arguments = command.replace("%S", str(tmp_path)).replace("%d", str(tmp_path)).split()
-    done = subprocess.run([fes.SERVER_BINARY, "--check", "--allow-network-fs"] + arguments, text=True, capture_output=True,
-                          check=False)
-    assert (done.returncode, done.stdout) == (0, "ok\n"), done
-    for flag in re.findall(r"--[a-z][a-z-]+(?= %d| URL)", unit):
-        assert flag in usage(), flag

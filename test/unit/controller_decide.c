@@ -1,6 +1,7 @@
 /* The decision as a table: every pair of phase and finding, then how phases and findings are recognised, and
  * times. */
 #include "controller/decide_priv.h"
+#include "controller_texts.h"
 #include "harness.h"
 
 #define T0     INT64_C(1767225600000) /* 2026-01-01T00:00:00Z */

@@ -33,6 +33,11 @@ static void on_report(void *arg, const struct report *report)
 static void on_suspended(void *arg, struct str kind, struct str namespace, struct str name)
 {
     (void)arg;
+    /* Whoever is told asks: the answer must be the new one. */
+    if (flux_watch_is_suspended(flux, kind, namespace, name))
+        CHECK(told_suspended % 2 == 0);
+    else
+        CHECK(told_suspended % 2 == 1);
     told_suspended += str_eq(kind, STR("Kustomization")) && str_eq(namespace, STR("flux-system")) &&
                       str_eq(name, STR("apps"));
 }
@@ -281,27 +286,41 @@ static void test_suspended(void)
     flux_watch_on_list(flux, 1); /* another watch's list says nothing of it */
     flux_watch_on_synced(flux, 1);
     CHECK(flux_watch_is_suspended(flux, kind, namespace, name));
+    CHECK_INT(told_suspended, 5);
     flux_watch_on_list(flux, 0);
+    CHECK_INT(told_suspended, 5);
     flux_watch_on_synced(flux, 0);
     CHECK(!flux_watch_is_suspended(flux, kind, namespace, name));
+    CHECK_INT(told_suspended, 6);
     show_status(&line, true, false);
+    CHECK_INT(told_suspended, 7);
     flux_watch_on_absent(flux, 0);
     CHECK(!flux_watch_is_suspended(flux, kind, namespace, name));
+    CHECK_INT(told_suspended, 8);
     end();
+}
+
+static uint64_t measured(const char *name)
+{
+    struct metric_source source = flux_watch_metrics(flux);
+    const struct metric *m = source.table;
+
+    while (m->name && strcmp(m->name, name) != 0)
+        m++;
+    CHECK(m->name != NULL);
+    return *(const uint64_t *)((const char *)source.collect(source.arg) + m->offset);
 }
 
 static void test_malformed_objects_are_skipped(void)
 {
     const struct line line = {STATUS, S, "1", 0, NULL, 1};
-    struct flux_watch_stats stats;
 
     begin();
     flux_watch_on_object(flux, 0, false, STR("{"), now);
     flux_watch_on_object(flux, 0, false, STR("{\"kind\":\"Kustomization\"}"), now);
     play(&line, true);
-    flux_watch_get_stats(flux, &stats);
-    CHECK_INT(stats.malformed, 2);
-    CHECK_INT(stats.statuses, 1);
+    CHECK_INT(measured("flux_event_store_flux_objects_total"), 3);
+    CHECK_INT(measured("flux_event_store_flux_objects_malformed_total"), 2);
     CHECK_INT(reports, 1);
     end();
 }
@@ -337,6 +356,7 @@ static void test_lost_appends(void)
     flux_watch_tick(flux, now);
     flux_watch_tick(flux, now);
     CHECK_INT(lists_again, 1);
+    CHECK_INT(measured("flux_event_store_flux_statuses_lost_total"), 1);
     play(&line, false);
     fixture_settle(fixture);
     CHECK_INT(records(), 2);

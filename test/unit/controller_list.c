@@ -61,6 +61,26 @@ static void one_that_waits(void)
     json_decref(json);
 }
 
+/* Without a readable creationTimestamp there is no age. */
+static void one_of_unknown_age(void)
+{
+    size_t pieces;
+
+    begin();
+    make(KIND_CUSTOMRUN, "w", "w", "");
+    change(KIND_CUSTOMRUN, "w", "{\"metadata\":{\"creationTimestamp\":\"some day\"}}");
+    show(KIND_CUSTOMRUN, "w");
+    turn();
+    serve_all();
+    json_t *json = list(&pieces);
+    json_t *run = json_array_get(json_object_get(json, "waiting"), 0);
+    CHECK_TEXT(json_string_value(json_object_get(run, "name")), "w");
+    CHECK(json_object_get(run, "startedAt") != NULL);
+    CHECK(json_object_get(run, "createdAt") == NULL);
+    CHECK(json_object_get(run, "age") == NULL);
+    json_decref(json);
+}
+
 /* Each once, whatever ends between two pieces; the last hundred that ended, in their order. */
 static void many(void)
 {
@@ -99,7 +119,8 @@ static void many(void)
 
 int main(void)
 {
-    int failed = harness_run((struct test[]){TEST(nothing), TEST(one_that_waits), TEST(many), {0}});
+    int failed = harness_run(
+        (struct test[]){TEST(nothing), TEST(one_that_waits), TEST(one_of_unknown_age), TEST(many), {0}});
     end();
     return failed;
 }

@@ -2,6 +2,7 @@
 #include <jansson.h>
 
 #include "controller/run_body_priv.h"
+#include "controller_texts.h"
 #include "harness.h"
 #include "store/question.h"
 #include "store/units.h"
@@ -163,6 +164,39 @@ static void a_number_beyond_64_bits_does_no_harm(void)
     CHECK_INT(run.fault, FAULT_NONE);
     CHECK_STR(run.revision, STR("abc"));
     drop();
+}
+
+/* Nor does it to the other numbers of the object. */
+static void numbers_beside_one_beyond_64_bits(void)
+{
+#define LARGE "\"x\":123456789012345678901234567890"
+    static const struct {
+        const char *value;
+        unsigned want;
+    } table[] = {{"2", 2},
+                 {"-1", 0},
+                 {"1.5", 0},
+                 {"99999999999", RUN_MAX_RETRIES},
+                 {"9223372036854775808", RUN_MAX_RETRIES},
+                 {"123456789012345678901234567890", RUN_MAX_RETRIES},
+                 {"-123456789012345678901234567890", 0}};
+
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        harness_case("%s", table[i].value);
+        CHECK_INT(parse_spec(KIND_CUSTOMRUN, "\"customRef\":" REF "," PARAMS "," LARGE ",\"retries\":%s",
+                             table[i].value),
+                  RUN_OURS);
+        CHECK_INT(run.retries, table[i].want);
+        CHECK_INT(run.generation, 3);
+    }
+    harness_case("retriesDone of a Run");
+    CHECK_INT(parse_status(KIND_RUN, ",\"retries\":3",
+                           "{\"extraFields\":{\"retriesDone\":2," LARGE "},\"observedGeneration\":3}"),
+              RUN_OURS);
+    CHECK_INT(run.retries_done, 2);
+    CHECK_INT(run.observed_generation, 3);
+    drop();
+#undef LARGE
 }
 
 /* ---- faults: reasons and what the message must name ---- */
@@ -897,6 +931,7 @@ int main(void)
                                              TEST(refs_are_split_at_the_last_slash),
                                              TEST(item_51_malformed),
                                              TEST(a_number_beyond_64_bits_does_no_harm),
+                                             TEST(numbers_beside_one_beyond_64_bits),
                                              TEST(item_3_ref_and_embedded_spec),
                                              TEST(item_4_embedded_spec),
                                              TEST(item_5_ref_name),

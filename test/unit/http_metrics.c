@@ -216,7 +216,7 @@ static void on_report(void *arg, const struct report *report)
     said->level = report->level;
     said->path[0] = '\0';
     for (const struct report_field *f = report->fields; f->name; f++) {
-        if (strcmp(f->name, "requests") == 0)
+        if (strcmp(f->name, "requests") == 0 || strcmp(f->name, "bodies") == 0)
             said->requests = f->number;
         if (strcmp(f->name, "cause") == 0)
             snprintf(said->cause, sizeof said->cause, "%.*s", STR_ARG(f->text));
@@ -248,6 +248,19 @@ static void test_one_line_a_second_for_each_cause(void)
     CHECK_TEXT(said.path, "/events");
     CHECK_INT(said.level, REPORT_WARN);
     CHECK_INT(t.numbers.lines_dropped, 990);
+}
+
+static void test_one_line_a_second_for_damaged_bodies(void)
+{
+    struct said said = {0};
+    struct reporter reporter = {on_report, &said};
+    struct tally t = {.reporter = &reporter};
+
+    for (int64_t ms = 0; ms < 10 * TALLY_REPORT_MS; ms += 10)
+        tally_damaged(&t, 7, ms);
+    CHECK_INT(said.n, 10);
+    CHECK_INT(said.requests, 100);
+    CHECK_INT(said.level, REPORT_ERROR);
 }
 
 static void test_every_cause_has_its_own_label_and_status(void)
@@ -381,6 +394,7 @@ int main(void)
                                        TEST(test_the_route),
                                        TEST(test_head_has_the_length_and_no_body),
                                        TEST(test_one_line_a_second_for_each_cause),
+                                       TEST(test_one_line_a_second_for_damaged_bodies),
                                        TEST(test_every_cause_has_its_own_label_and_status),
                                        TEST(test_answers_by_status),
                                        TEST(test_lag_is_seen_and_an_idle_loop_is_left_alone),

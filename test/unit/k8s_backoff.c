@@ -36,7 +36,21 @@ static void test_retry(void)
     CHECK(k8s_backoff_retry(UINT32_MAX) >= 799);
 }
 
+static void test_refused(void)
+{
+    struct k8s_backoff b = {0};
+
+    CHECK_INT(k8s_backoff_refused(&b, 429, 3000, 0, 0), 3000);
+    CHECK_INT(k8s_backoff_refused(&b, 503, 3600000, 0, 0), K8S_HOLD_MOST_MS);
+    CHECK_INT(k8s_backoff_refused(&b, 503, 0, 0, 0), 0);
+    CHECK_INT(k8s_backoff_refused(&b, 502, -1, 0, 0), 500);
+    CHECK_INT(k8s_backoff_refused(&b, 504, 0, 0, 0), 500);
+    CHECK_INT(k8s_backoff_refused(&b, 429, 0, 0, 0), 800);
+    CHECK_INT(k8s_backoff_refused(&b, 500, -1, 0, 0), 1600);
+}
+
 int main(void)
 {
-    return harness_run((struct test[]){TEST(item_65_growth), TEST(test_afresh), TEST(test_retry), {0}});
+    return harness_run(
+        (struct test[]){TEST(item_65_growth), TEST(test_afresh), TEST(test_retry), TEST(test_refused), {0}});
 }

@@ -2,6 +2,7 @@
  * server misbehaves. */
 #include "k8s/client.h"
 
+#include "k8s/client_priv.h"
 #include "k8s_server.h"
 
 static struct event_base *base;
@@ -277,7 +278,6 @@ static void test_closed_by_server(void)
 static void item_65_unreachable(void)
 {
     const char *why;
-    struct k8s_stats stats;
 
     begin(NULL, answer_ok);
     server_stop(server);
@@ -291,10 +291,9 @@ static void item_65_unreachable(void)
     CHECK(!k8s_client_reachable(client, &why));
     CHECK_TEXT(why, "Connection refused");
     RUN_FOR(base, 2500);
-    k8s_client_get_stats(client, &stats);
     /* The first volley of 16, then at most two a second. */
-    CHECK(stats.requests <= 16 + 2 * (uint64_t)(clock_ms() - start) / 1000 + 1);
-    CHECK(stats.requests >= 18);
+    CHECK(got.n <= 16 + 2 * (clock_ms() - start) / 1000 + 1);
+    CHECK(got.n >= 18);
     CHECK_INT(count_of(reports.text, "API server unreachable"), 1);
     CHECK_HAS(str_of(reports.text), STR("cause=Connection refused"));
     CHECK_INT(reports.n, 1);
@@ -396,6 +395,63 @@ static void test_patient_leave_room(void)
     finish();
 }
 
+/* What cannot be sent takes no turn at the gate: neither is the loop kept busy by turns that go unused, nor are the
+ * probes of others brought closer together. */
+static void test_full_while_unreachable(void)
+{
+    static const struct {
+        const char *name;
+        int n_urgent, n_patient, under_way;
+    } rows[] = {
+        {"no room for a patient one", 0, K8S_MAX_PATIENT + 1, K8S_MAX_PATIENT},
+        {"no connection free", K8S_MAX_IN_FLIGHT + 1, 0, K8S_MAX_IN_FLIGHT},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        harness_case("%s", rows[i].name);
+        begin(NULL, never);
+        make_client("127.0.0.1", NULL);
+        for (int n = 0; n < rows[i].n_urgent; n++)
+            ask(1);
+        for (int n = 0; n < rows[i].n_patient; n++)
+            ask_patiently(2);
+        WAIT_FOR(base, server->requests == rows[i].under_way, 5000);
+        k8s_gate_unanswered(k8s_client_gate(client), 0, "said by a watch");
+        ask_patiently(3);
+        CHECK(turns_in(base, 1500) < 10);
+        CHECK_INT(server->requests, rows[i].under_way);
+        server->on_request = answer_ok;
+        peer_answer(&server->peers[0], 200, "", "{}");
+        WAIT_FOR(base, got.n >= 3, 5000);
+        finish();
+    }
+}
+
+/* One at a time tries while the server is down, whatever becomes of what was sent before. */
+static void test_one_probe(void)
+{
+    begin(NULL, never);
+    make_client("127.0.0.1", NULL);
+    ask(1);
+    ask(2);
+    WAIT_FOR(base, server->requests == 2, 5000);
+    peer_close(&server->peers[0]);
+    WAIT_FOR(base, got.n == 1, 5000);
+    ask(3);
+    ask(4);
+    WAIT_FOR(base, server->requests == 3, 2000);
+    peer_close(&server->peers[1]);
+    WAIT_FOR(base, got.n == 2, 5000);
+    RUN_FOR(base, 1200);
+    CHECK_INT(server->requests, 3);
+    peer_close(&server->peers[2]);
+    WAIT_FOR(base, got.n == 3, 5000);
+    WAIT_FOR(base, server->requests == 4, 2000);
+    peer_answer(&server->peers[3], 200, "", "{}");
+    WAIT_FOR(base, got.n == 4, 5000);
+    CHECK_INT(got.status, 200);
+    finish();
+}
+
 static const char *raw;
 
 static void answer_raw(struct server *s, struct peer *p)
@@ -482,6 +538,55 @@ static void test_silent_server(void)
     finish();
 }
 
+struct last {
+    int n, status;
+    char error[64];
+};
+
+static void on_answer(void *arg, const struct k8s_answer *answer)
+{
+    struct last *last = arg;
+    last->n++;
+    last->status = answer->status;
+    snprintf(last->error, sizeof last->error, "%s", answer->error ? answer->error : "");
+}
+
+/* What was not answered in time may have been carried out: it is not sent again, on a used connection neither. */
+static void test_timeout_on_used_connection(void)
+{
+    static const struct {
+        const char *error;
+        int64_t deadline_ms, silence_ms;
+    } rows[] = {{"no answer in time", 200, 0}, {"silent for too long", 0, 200}};
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct last last = {0};
+        struct k8s_exchange exchange = {.method = EVHTTP_REQ_GET,
+                                        .path = "/x",
+                                        .connect_ms = 5000,
+                                        .deadline_ms = rows[i].deadline_ms,
+                                        .silence_ms = rows[i].silence_ms,
+                                        .most = 1000,
+                                        .on_answer = on_answer,
+                                        .arg = &last};
+        harness_case("%s", rows[i].error);
+        begin(NULL, answer_ok);
+        make_client("127.0.0.1", NULL);
+        struct k8s_connection *connection = k8s_connection_new(k8s_client_connector(client));
+        k8s_connection_send(connection, &exchange);
+        WAIT_FOR(base, last.n == 1, 5000);
+        CHECK_INT(last.status, 200);
+        server->on_request = never;
+        k8s_connection_send(connection, &exchange);
+        WAIT_FOR(base, last.n == 2, 5000);
+        CHECK_TEXT(last.error, rows[i].error);
+        CHECK_INT(server->requests, 2);
+        CHECK_INT(server->connections, 1);
+        k8s_connection_free(connection);
+        finish();
+    }
+}
+
 int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
@@ -495,9 +600,12 @@ int main(void)
                                              TEST(item_53_retry_after_of_the_server),
                                              TEST(test_pool),
                                              TEST(test_patient_leave_room),
+                                             TEST(test_full_while_unreachable),
+                                             TEST(test_one_probe),
                                              TEST(test_broken_answers),
                                              TEST(test_free_with_requests),
                                              TEST(test_silent_server),
+                                             TEST(test_timeout_on_used_connection),
                                              {0}});
     remove_folder();
     return failed;

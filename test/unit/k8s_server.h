@@ -55,6 +55,19 @@ static UNUSED void turn_loop(struct event_base *base)
     event_base_loop(base, EVLOOP_ONCE);
 }
 
+/* How often the loop is woken in that time. */
+static UNUSED int turns_in(struct event_base *base, int ms)
+{
+    struct event *until = evtimer_new(base, on_tick, NULL);
+    int turns = 0;
+
+    event_add(until, &(struct timeval){.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000});
+    for (; evtimer_pending(until, NULL); turns++)
+        event_base_loop(base, EVLOOP_ONCE);
+    event_free(until);
+    return turns;
+}
+
 /* ---- reports ---- */
 
 struct reports {

@@ -2,6 +2,7 @@
  * the watch gives out is compared as one text. */
 #include "k8s/watch.h"
 
+#include "k8s/metrics_priv.h"
 #include "k8s_server.h"
 
 static struct event_base *base;
@@ -420,6 +421,96 @@ static void item_60_61_63_streams(void)
     }
 }
 
+/* A page that is longer than may be is an answer: the gate stays open to everybody else, and smaller pages are asked
+ * for, until pages are small enough to be worth twice as much. */
+static void test_page_too_long(void)
+{
+    static const struct answer too_long = {BYTES, 0, NULL,
+                                           "HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n{"};
+    const struct answer answers[] = {too_long, {BODY, 200, NULL, LIST(ITEM("a", "5"), "10", "t")},
+                                     too_long, {BODY, 200, NULL, LIST(ITEM("b", "6"), "10", "")},
+                                     OPEN,     END};
+    const char *why;
+
+    begin(answers);
+    WAIT_FOR(base, server->requests == 1, 1000);
+    RUN_FOR(base, 400);
+    CHECK_INT(server->requests, 1);
+    CHECK(k8s_client_reachable(client, &why));
+    EXPECT("list list +a +b synced ", 8000);
+    CHECK_HAS(str_of(asked_text), STR("runs?limit=250\nGET /apis/x/v1/runs?limit=125\n"
+                                      "GET /apis/x/v1/runs?limit=250&continue=t\n"
+                                      "GET /apis/x/v1/runs?limit=125&continue=t\n"));
+    CHECK(strstr(reports.text, "unreachable") == NULL);
+    CHECK_HAS(str_of(reports.text), STR("cause=answer malformed or too long"));
+    finish();
+}
+
+#define BOOKMARK(version) \
+    "{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"" version "\"}}}\n"
+
+/* A stream that ends at once is opened again at once, but not twice in a row, whatever came on it. */
+static void test_short_streams(void)
+{
+    static const struct {
+        const char *name;
+        struct answer answers[8];
+        const char *trace;
+        int requests; /* before the pause */
+    } short_rows[] = {
+        {"events",
+         {ONE,
+          {STREAM, 200, NULL, EVENT("ADDED", "b", "11")},
+          {STREAM, 200, NULL, EVENT("ADDED", "c", "12")},
+          OPEN},
+         "list +a synced +b +c ",
+         3},
+        {"bookmarks",
+         {ONE, {STREAM, 200, NULL, BOOKMARK("11")}, {STREAM, 200, NULL, BOOKMARK("12")}, OPEN},
+         "list +a synced ",
+         3},
+        {"events, and 410",
+         {ONE,
+          {STREAM_OPEN, 200, NULL, EVENT("ADDED", "b", "11") ERROR_EVENT(410)},
+          ONE,
+          {STREAM_OPEN, 200, NULL, EVENT("ADDED", "c", "12") ERROR_EVENT(410)},
+          ONE,
+          OPEN},
+         "list +a synced +b list +a synced +c ",
+         4},
+    };
+    for (size_t i = 0; i < sizeof short_rows / sizeof *short_rows; i++) {
+        harness_case("%s", short_rows[i].name);
+        begin(short_rows[i].answers);
+        WAIT_FOR(base, server->requests == short_rows[i].requests, 450);
+        RUN_FOR(base, 400);
+        CHECK_TEXT(trace_text, short_rows[i].trace);
+        CHECK_INT(server->requests, short_rows[i].requests);
+        WAIT_FOR(base, server->requests > short_rows[i].requests, 1500);
+        finish();
+    }
+}
+
+/* "Retry-After: 0" sets no pace: the one of an answer without it holds. */
+static void test_no_pause_asked_for(void)
+{
+    static const int statuses[] = {429, 500, 503, 504};
+    const char *why;
+
+    for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++) {
+        const struct answer refusal = {BODY, statuses[i], "Retry-After: 0\r\n", "{}"};
+        const struct answer answers[] = {refusal, ONE, OPEN, END};
+        harness_case("%d", statuses[i]);
+        begin(answers);
+        EXPECT("list ", 1000);
+        RUN_FOR(base, 400);
+        CHECK_INT(server->requests, 1);
+        CHECK_INT(k8s_client_reachable(client, &why), statuses[i] != 503);
+        EXPECT("list list +a synced ", 3000);
+        finish();
+    }
+}
+
 static void item_66_not_served(void)
 {
     static const struct answer answers[] = {{BODY, 404, NULL, "404 page not found"}, END};
@@ -559,9 +650,9 @@ static void item_65_outage(void)
     WAIT_FOR(base, (state_why(&state), state == K8S_WATCH_FAILING), 2000);
     CHECK_TEXT(state_why(&state), "Connection refused");
     RUN_FOR(base, 1500);
-    struct k8s_stats stats;
-    k8s_client_get_stats(client, &stats);
-    CHECK(stats.requests >= 4 && stats.requests <= 2 + 1 + 4);
+    const struct metric_source source = k8s_client_metrics(client);
+    const struct k8s_numbers *numbers = source.collect(source.arg);
+    CHECK(numbers->requests[K8S_COUNT_WATCH][0] >= 2 && numbers->requests[K8S_COUNT_WATCH][0] <= 1 + 4);
     server_listen(server, "127.0.0.1");
     EXPECT("list +a synced +b +c ", 1000);
     CHECK(str_ends(server_asked(server), STR("&resourceVersion=11")));
@@ -579,15 +670,7 @@ static void test_idle(void)
     EXPECT("list +a synced ", 1000);
     WAIT_FOR(base, server->requests == 2, 1000);
     RUN_FOR(base, 50);
-    int turns = 0;
-    struct event *until = evtimer_new(base, on_tick, NULL);
-    event_add(until, &(struct timeval){.tv_sec = 2});
-    while (evtimer_pending(until, NULL)) {
-        event_base_loop(base, EVLOOP_ONCE);
-        turns++;
-    }
-    event_free(until);
-    CHECK_INT(turns, 1);
+    CHECK_INT(turns_in(base, 2000), 1);
     CHECK_INT(server->requests, 2);
     finish();
 }
@@ -597,6 +680,9 @@ int main(void)
     signal(SIGPIPE, SIG_IGN);
     return harness_run((struct test[]){TEST(item_62_63_list_and_watch),
                                        TEST(item_60_61_63_streams),
+                                       TEST(test_page_too_long),
+                                       TEST(test_short_streams),
+                                       TEST(test_no_pause_asked_for),
                                        TEST(item_66_not_served),
                                        TEST(test_versions),
                                        TEST(test_refused_by_a_server_that_starts),

@@ -2,6 +2,8 @@
  * matter. */
 #include "store_fixture.h"
 
+#include <dlfcn.h>
+
 #include "store/ask.h"
 
 #define SHA_1 "5394cb7f48332b2de7c17dd8b8384bbc84b7e738"
@@ -23,6 +25,20 @@ static struct question *question_of(const char *revision, const char *objects, c
     if (!q)
         HARNESS_FAIL("question_new: %s", err);
     return q;
+}
+
+/* Stands before LMDB's, and counts. */
+static size_t n_reads;
+
+int mdb_get(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data)
+{
+    union {
+        void *symbol;
+        int (*function)(MDB_txn *, MDB_dbi, MDB_val *, MDB_val *);
+    } real = {.symbol = dlsym(RTLD_NEXT, "mdb_get")};
+
+    n_reads++;
+    return real.function(txn, dbi, key, data);
 }
 
 static const struct verdict_now now = {.wall_ms = NOW_MS, .failures_from_ms = INT64_MIN};
@@ -312,6 +328,38 @@ static void test_hints_are_bounded(void)
     fixture_free(f);
 }
 
+/* However long a branch is that somebody sends. */
+static void test_hints_are_short(void)
+{
+    enum { LONG = 1 << 16 };
+    struct fixture *f = fixture_new();
+    char *branch = malloc(LONG);
+    char *revision = malloc(LONG + 64);
+    size_t bytes = 0;
+
+    CHECK(branch && revision);
+    check_explained(f, "main", NULL, "branch", false); /* from now on they are noted */
+    for (int i = 0; i < 10; i++) {
+        bool fits = i == 3;
+        size_t len = fits ? QUESTION_MAX_REVISION : LONG - 1;
+        memset(branch, 'a' + i, len);
+        branch[len] = '\0';
+        (void)snprintf(revision, LONG + 64, "%s@sha1:%040d", branch, i);
+        struct said said = app("apps", "ReconciliationSucceeded", revision, NOW_MS - 9000 + i);
+        fixture_store(f, &said, NOW_MS);
+        if (fits)
+            check_explained(f, branch, NULL, "branch, tag or ref", true);
+    }
+    for (size_t i = 0; i < f->store->hints.pointers.n; i++)
+        bytes += strlen(f->store->hints.pointers.at[i].text);
+    for (size_t i = 0; i < f->store->hints.hashes.n; i++)
+        bytes += strlen(f->store->hints.hashes.at[i].text);
+    CHECK(bytes > 0 && bytes < 10000);
+    free(branch);
+    free(revision);
+    fixture_free(f);
+}
+
 /* notification-controller 1.8.0 to 1.8.3 lets no success of a Kustomization through. */
 static void test_only_errors(void)
 {
@@ -362,11 +410,102 @@ static void test_suspended(void)
     fixture_free(f);
 }
 
+/* What an answer costs does not grow with how long its objects have been known. */
+static void test_a_long_history_is_not_read(void)
+{
+    enum { REVISIONS = 400, LATEST = REVISIONS - 1, MOST = 50 };
+    struct fixture *f = fixture_new();
+    char revision[REVISIONS][64];
+    struct said git = {
+        .kind = "GitRepository", .namespace = "flux-system", .name = "repo", .reason = "NewArtifact"};
+    int64_t at_ms = NOW_MS;
+
+    for (int i = 0; i < REVISIONS; i++, at_ms += 60000) {
+        (void)snprintf(revision[i], sizeof revision[i], "main@sha1:%08x%032x", (unsigned)i * 2654435761U, i);
+        struct said said[] = {git, app("drifts", "Progressing", revision[i], at_ms - 800),
+                              app("apps", "ReconciliationSucceeded", revision[i], at_ms - 700),
+                              app("steady", "ReconciliationSucceeded", revision[0], at_ms - 600),
+                              app("steady", "Progressing", revision[i], at_ms - 500)};
+        said[0].revision = revision[i];
+        said[0].timestamp_ms = at_ms - 900;
+        f->n_done = 0;
+        for (size_t n = 0; n < sizeof said / sizeof said[0]; n++)
+            if (i < LATEST || n < 2)
+                CHECK_INT(fixture_say(f, &said[n], at_ms, 0), STORE_OK);
+        if (i % 100 == 99)
+            fixture_settle(f);
+    }
+    fixture_settle(f);
+    const struct {
+        const char *what, *revision, *objects;
+        enum verdict_state want;
+    } rows[] = {
+        {"a source", revision[LATEST], NULL, VERDICT_WAITING},
+        {"an object that never decides", revision[LATEST], "Kustomization/flux-system/drifts",
+         VERDICT_WAITING},
+        {"another revision came", revision[LATEST - 1], "Kustomization/flux-system/apps", VERDICT_SUCCEEDED},
+        {"one decision, said again and again", revision[1], "Kustomization/flux-system/steady",
+         VERDICT_WAITING},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        harness_case("%s", rows[i].what);
+        n_reads = 0;
+        CHECK_TEXT(verdict_state_text(state_of(f, rows[i].revision, rows[i].objects)),
+                   verdict_state_text(rows[i].want));
+        if (n_reads > MOST)
+            HARNESS_FAIL("%zu records were read, want at most %d", n_reads, MOST);
+    }
+    fixture_free(f);
+}
+
+static int by_number(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Many objects report one revision: each key is there, and once. */
+static void test_many_keys(void)
+{
+    enum { OBJECTS = 300 };
+    struct fixture *f = fixture_new();
+    struct question *q = question_of(SHA_1, NULL, NULL);
+    struct ask_keys keys = {0};
+    char name[32];
+
+    for (int i = 0; i < OBJECTS; i++) {
+        (void)snprintf(name, sizeof name, "app-%d", i);
+        struct said said = app(name, "BuildFailed", "main@sha1:" SHA_1, NOW_MS - 9000);
+        CHECK_INT(fixture_say(f, &said, NOW_MS, 0), STORE_OK);
+        said = app(name, "ReconciliationSucceeded", "main@sha1:" SHA_2, NOW_MS - 8000);
+        CHECK_INT(fixture_say(f, &said, NOW_MS, 0), STORE_OK);
+    }
+    fixture_settle(f);
+    for (int again = 0; again < 2; again++) {
+        struct verdict *v = ask(f->store, q, now, &keys);
+        CHECK(v != NULL);
+        CHECK_TEXT(verdict_state_text(v->state), "superseded");
+        CHECK_INT(v->n_objects, OBJECTS);
+        verdict_free(v);
+        /* The asked revision's text and digits, the same of the one that came, and each object. */
+        CHECK_INT(keys.n, OBJECTS + 4);
+        qsort(keys.at, keys.n, sizeof keys.at[0], by_number);
+        for (size_t i = 1; i < keys.n; i++)
+            CHECK(keys.at[i - 1] < keys.at[i]);
+    }
+    ask_keys_free(&keys);
+    question_free(q);
+    fixture_free(f);
+}
+
 int main(void)
 {
     return harness_run((struct test[]){TEST(test_stories),
+                                       TEST(test_many_keys),
+                                       TEST(test_a_long_history_is_not_read),
                                        TEST(test_hints),
                                        TEST(test_hints_are_bounded),
+                                       TEST(test_hints_are_short),
                                        TEST(test_only_errors),
                                        TEST(test_suspended),
                                        TEST(test_superseded_by_source),

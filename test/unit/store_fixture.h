@@ -137,6 +137,15 @@ __attribute__((unused)) static void fixture_settle(struct fixture *f)
         fixture_turn(f);
 }
 
+/* How many there were. */
+__attribute__((unused)) static uint64_t fixture_commits(const struct fixture *f)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i <= METRIC_BUCKETS; i++)
+        n += f->store->numbers.commit_us.counts[i];
+    return n;
+}
+
 /* An event about Kustomization flux-system/apps with a body that says the same. */
 struct said {
     const char *kind, *namespace, *name, *reason, *revision, *cluster, *message;

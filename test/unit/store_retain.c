@@ -1,6 +1,7 @@
 /* Retention: what is due goes, nothing else does, numbers do not come back, and the file does not grow. */
 #include "store_fixture.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -8,6 +9,19 @@
 #define HOUR_MS     (INT64_C(3600) * 1000)
 #define DAY_MS      (24 * HOUR_MS)
 #define AT(seconds) (NOW_MS + (int64_t)(seconds)*1000)
+
+/* Stands before the library's. */
+static size_t most_memory = SIZE_MAX;
+
+void *realloc(void *at, size_t size)
+{
+    union {
+        void *symbol;
+        void *(*function)(void *, size_t);
+    } real = {.symbol = dlsym(RTLD_NEXT, "realloc")};
+
+    return size > most_memory ? NULL : real.function(at, size);
+}
 
 /* ---- ages against a plain model ---- */
 
@@ -172,7 +186,7 @@ static void test_by_age(void)
     CHECK_TEXT(stored(f, text), "");
     store_get_stats(f->store, &stats);
     CHECK_INT(stats.records, 0);
-    CHECK_INT(stats.expired, 2);
+    CHECK_INT(f->store->numbers.deleted[DELETED_AGE], 2);
     /* Numbers go on, and arrivals do, also behind a restart. */
     fixture_reopen(f);
     CHECK_INT(say(f, "a", "ReconciliationSucceeded", NOW_MS), 4);
@@ -214,6 +228,61 @@ static void test_the_index_forgets(void)
     fixture_free(f);
 }
 
+/* Clusters that somebody makes up take no memory beyond that of their events. */
+static void test_clusters_are_forgotten(void)
+{
+    enum { AT_ONCE = 50, ROUNDS = 20 };
+    struct fixture *f = fixture_retaining(DAY_MS, 0);
+    struct seqs clusters = {0};
+    char cluster[32], message[32];
+    int64_t now_ms = NOW_MS;
+    uint64_t object = key_of_object(f->store->seed, STR("Kustomization"), STR_NONE, STR("app"));
+
+    for (int round = 0; round < ROUNDS; round++, now_ms += 2 * DAY_MS) {
+        (void)tick(f, now_ms);
+        CHECK_INT(f->store->stats.records, round ? 2 : 0); /* the one that stays, and the last one's */
+        f->n_done = 0;
+        for (int i = 0; i < 3 * AT_ONCE; i++) {
+            (void)snprintf(cluster, sizeof cluster, "c-%d-%d", round, i % AT_ONCE);
+            CHECK_INT(fixture_say(f,
+                                  &(struct said){.kind = "Kustomization",
+                                                 .name = i / AT_ONCE % 2 ? "app" : "other",
+                                                 .reason = "BuildFailed",
+                                                 .cluster = cluster},
+                                  now_ms, 0),
+                      STORE_OK);
+        }
+        for (int i = 0; i < 2; i++) { /* one that stays, and one more object of the last one */
+            (void)snprintf(message, sizeof message, "%d", round); /* else it would be a repeat */
+            (void)snprintf(cluster, sizeof cluster, i ? "c-%d-%d" : "stays", round, AT_ONCE - 1);
+            CHECK_INT(fixture_say(f,
+                                  &(struct said){.kind = "Kustomization",
+                                                 .name = "app",
+                                                 .reason = "Progressing",
+                                                 .message = message,
+                                                 .cluster = cluster},
+                                  now_ms + DAY_MS + DAY_MS / 2, 0),
+                      STORE_OK);
+        }
+        fixture_settle(f);
+        harness_case("round %d", round);
+        clusters.n = 0;
+        CHECK(store_object_clusters(f->store, object, &clusters));
+        uint64_t want = key_siphash(f->store->seed, str_of(cluster));
+        size_t found = 0;
+        for (size_t i = 0; i < clusters.n; i++)
+            found += clusters.at[i] == want;
+        CHECK_INT(found, 1);
+    }
+    CHECK(f->store->n_clusters <= AT_ONCE + 2);
+    (void)tick(f, now_ms + 2 * DAY_MS);
+    clusters.n = 0;
+    CHECK(store_object_clusters(f->store, object, &clusters));
+    CHECK_INT(clusters.n, 0);
+    seqs_free(&clusters);
+    fixture_free(f);
+}
+
 /* A slice is bounded, and events are committed along with it. */
 static void test_slices(void)
 {
@@ -233,18 +302,103 @@ static void test_slices(void)
     fixture_turn(f);
     CHECK_INT(f->n_done, 1);
     CHECK_INT(f->done[0].seq, 3501);
-    store_get_stats(f->store, &stats);
-    CHECK_INT(stats.expired, 16);
+    CHECK_INT(f->store->numbers.deleted[DELETED_AGE], 16);
     (void)store_tick(f->store, NOW_MS + 2 * DAY_MS);
     fixture_turn(f);
-    store_get_stats(f->store, &stats);
-    CHECK_INT(stats.expired, 1016);
+    CHECK_INT(f->store->numbers.deleted[DELETED_AGE], 1016);
     /* Without a tick there is no further slice. */
     store_flush(f->store);
     CHECK(!store_pending(f->store));
     (void)tick(f, NOW_MS + 2 * DAY_MS);
     store_get_stats(f->store, &stats);
     CHECK_INT(stats.records, 1);
+    fixture_free(f);
+}
+
+/* LMDB's map is a bound that no disk lifts: where it ends the oldest go, too. */
+static void test_the_map_bounds(void)
+{
+    static const uint64_t sizes[] = {0, STORE_MAP_BYTES, STORE_MAP_BYTES + 1, UINT64_MAX};
+    const char *base = fixture_base;
+
+    fixture_base = "/tmp"; /* mostly larger than the map */
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct fixture *f = fixture_retaining(0, sizes[i]);
+        harness_case("%llu bytes", (unsigned long long)sizes[i]);
+        CHECK(f->store->numbers.max_bytes > 0 && f->store->numbers.max_bytes <= STORE_MAP_BYTES);
+        CHECK(f->store->max_bytes > 0 && f->store->max_bytes < STORE_MAP_BYTES - STORE_MAP_BYTES / 16);
+        CHECK_INT(say(f, "a", "BuildFailed", NOW_MS), 1);
+        CHECK(f->store->used_bytes > 0);
+        f->store->used_bytes = f->store->max_bytes + 1;
+        (void)store_tick(f->store, NOW_MS);
+        CHECK(f->store->slice_wanted);
+        fixture_free(f);
+    }
+    fixture_base = base;
+}
+
+static bool on_check_keys(void *arg, const struct record *r)
+{
+    const struct store *s = arg;
+    uint64_t keys[KEYS_OF_RECORD_MAX];
+    size_t n = keys_of_record(s->seed, r, key_siphash(s->seed, r->body_first),
+                              key_siphash(s->seed, r->body_last), keys);
+    uint64_t first, last;
+
+    for (size_t i = 0; i < n; i++)
+        CHECK(index_ends(s->index, keys[i], &first, &last));
+    CHECK(index_ends(s->index, key_of_track(s->seed, r), &first, &last));
+    return true;
+}
+
+/* Who delivers an event again is not answered with the id of a record that goes with the same commit. */
+static void test_repeated_while_due(void)
+{
+    struct fixture *f = fixture_retaining(DAY_MS, 0);
+    int64_t due_ms = NOW_MS + 2 * DAY_MS;
+    char text[200];
+
+    for (int i = 0; i < 3; i++)
+        CHECK_INT(say(f, i == 1 ? "b" : "a", i == 2 ? "ReconciliationSucceeded" : "BuildFailed", NOW_MS + i),
+                  i + 1);
+    (void)store_tick(f->store, due_ms);
+    CHECK(f->store->slice_wanted);
+    for (int i = 0; i < 3; i++) {
+        struct said said = {
+            .kind = "Kustomization", .name = "b", .reason = "BuildFailed", .timestamp_ms = NOW_MS + 1};
+        CHECK_INT(fixture_say(f, &said, due_ms, 0), STORE_OK);
+    }
+    f->n_done = 0;
+    fixture_turn(f);
+    CHECK_INT(f->n_done, 3);
+    CHECK_INT(f->done[2].seq, 2);
+    CHECK_TEXT(stored(f, text), "2");
+    (void)tick(f, due_ms);
+    CHECK_TEXT(stored(f, text), "");
+    fixture_free(f);
+}
+
+/* A slice for which there is not enough memory is smaller, and what stays is found as before. */
+static void test_little_memory(void)
+{
+    enum { RECORDS = 200 };
+    struct fixture *f = fixture_retaining(DAY_MS, 0);
+    char name[32];
+
+    for (int i = 0; i < RECORDS; i++) {
+        (void)snprintf(name, sizeof name, "app-%d", i);
+        struct said said = {.kind = "Kustomization", .name = name, .reason = "BuildFailed", .revision = "v1"};
+        CHECK_INT(fixture_say(f, &said, NOW_MS, 0), STORE_OK);
+    }
+    fixture_settle(f);
+    (void)store_tick(f->store, NOW_MS + 2 * DAY_MS);
+    most_memory = 4096; /* 256 keys, three for each record */
+    fixture_turn(f);
+    most_memory = SIZE_MAX;
+    CHECK_INT(f->store->stats.records, RECORDS - 85);
+    (void)store_scan(f->store, 0, false, SIZE_MAX, on_check_keys, f->store, NULL);
+    (void)tick(f, NOW_MS + 2 * DAY_MS);
+    CHECK_INT(f->store->stats.records, 0);
     fixture_free(f);
 }
 
@@ -421,7 +575,11 @@ int main(void)
     fixture_in_memory();
     return harness_run((struct test[]){TEST(test_ages_against_model),
                                        TEST(test_by_age),
+                                       TEST(test_repeated_while_due),
+                                       TEST(test_little_memory),
+                                       TEST(test_the_map_bounds),
                                        TEST(test_the_index_forgets),
+                                       TEST(test_clusters_are_forgotten),
                                        TEST(test_slices),
                                        TEST(test_failed_slice),
                                        TEST(test_by_size),
