@@ -23,7 +23,7 @@ static void list_add(struct flag_list *list, const char *value, bool given)
 
 static bool size_set(const struct flag *flag, uint64_t *field, const char *value, char err[static FLAG_ERROR])
 {
-    char least[SIZE_TEXT];
+    char bound[SIZE_TEXT];
     uint64_t bytes;
 
     if (!size_parse(str_of(value), &bytes)) {
@@ -31,9 +31,11 @@ static bool size_set(const struct flag *flag, uint64_t *field, const char *value
                        flag->name, value);
         return false;
     }
-    if (flag->type == FLAG_ROOM && bytes > 0 && bytes < FLAG_ROOM_LEAST) {
-        (void)snprintf(err, FLAG_ERROR, "%s: \"%s\" is too small; give %s or more, or 0 for no bound",
-                       flag->name, value, size_format(FLAG_ROOM_LEAST, least));
+    if (flag->type == FLAG_ROOM && bytes > 0 && (bytes < FLAG_ROOM_LEAST || bytes > FLAG_ROOM_MOST)) {
+        bool small = bytes < FLAG_ROOM_LEAST;
+        (void)snprintf(err, FLAG_ERROR, "%s: \"%s\" is too %s; give %s or %s, or 0 for as much as can be",
+                       flag->name, value, small ? "small" : "large",
+                       size_format(small ? FLAG_ROOM_LEAST : FLAG_ROOM_MOST, bound), small ? "more" : "less");
         return false;
     }
     *field = bytes;

@@ -14,11 +14,12 @@ enum flag_type {
     FLAG_LIST,     /* struct flag_list; repeatable, the first use replaces the default */
     FLAG_DURATION, /* int64_t, ms */
     FLAG_SIZE,     /* uint64_t, bytes */
-    FLAG_ROOM,     /* the same, for what is kept: 0, no bound, or at least FLAG_ROOM_LEAST */
+    FLAG_ROOM, /* the same, for what is kept: 0, as much as can be, or FLAG_ROOM_LEAST to FLAG_ROOM_MOST */
 };
 
 /* The body of an event may have 4 MiB: with less room it would be acknowledged and deleted at once. */
 #define FLAG_ROOM_LEAST (UINT64_C(4) << 20)
+#define FLAG_ROOM_MOST  (UINT64_C(64) << 30) /* STORE_MAP_BYTES */
 
 #define FLAG_LIST_MAX 64
 struct flag_list {

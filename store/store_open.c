@@ -21,6 +21,8 @@
 #define META_EPOCH  "epoch"
 #define META_SEED   "seed"
 
+_Static_assert(FLAG_ROOM_MOST == STORE_MAP_BYTES, "the most that --max-size takes is what LMDB maps");
+
 const struct flag store_flags[] = {
     {.name = "--data-dir",
      .argument = "DIR",

@@ -116,7 +116,10 @@ static void test_refused(void)
     CHECK(!PARSE(&c, "--size", "-1"));
     CHECK_HAS(str_of(err), STR("--size"));
     CHECK(!PARSE(&c, "--room", "1KiB"));
-    CHECK_TEXT(err, "--room: \"1KiB\" is too small; give 4MiB or more, or 0 for no bound");
+    CHECK_TEXT(err, "--room: \"1KiB\" is too small; give 4MiB or more, or 0 for as much as can be");
+    CHECK(!PARSE(&c, "--room", "65GiB"));
+    CHECK_TEXT(err, "--room: \"65GiB\" is too large; give 64GiB or less, or 0 for as much as can be");
+    CHECK(PARSE(&c, "--room", "64GiB"));
     CHECK(!PARSE(&c, "--room=4194303"));
     CHECK(PARSE(&c, "--room", "4Mi"));
     CHECK_INT(c.room, 4 << 20);
