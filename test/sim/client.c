@@ -11,8 +11,6 @@
 #include "sim.h"
 
 #define GIVE_UP_MS 70000 /* the longest that the client waits */
-#define OUTAGE_MS \
-    45000 /* after an answer that says nothing can be written, a Run may have to await its turn so long */
 
 static struct request *free_place(struct sim *s)
 {
@@ -203,6 +201,15 @@ static bool is_cared_for(const struct sim *s, const struct request *r)
            state->outcome != OUTCOME_FALSE && !s->lives[r->life].out_of_sight;
 }
 
+/* Whoever waited for its turn to try owes what it owes from now on. */
+static void outage_is_over(struct sim *s)
+{
+    for (unsigned i = 0; s->outage && i < s->n_lives; i++)
+        if (s->lives[i].overdue_ms != NO_TIME)
+            s->lives[i].overdue_ms = s->now_ms;
+    s->outage = false;
+}
+
 static void tell(struct sim *s, const struct request *r)
 {
     static const char status[] = "{\"kind\":\"Status\",\"message\":\"it says no\"}";
@@ -221,9 +228,9 @@ static void tell(struct sim *s, const struct request *r)
             l->known = r->answer_version;
     }
     if (r->status == 0 || r->status >= 500 || r->status == 429 || r->status == 401 || r->status == 403)
-        s->outage_ms = s->now_ms + OUTAGE_MS;
+        s->outage = true;
     else if (r->kind == A_PATCH && good && is_cared_for(s, r))
-        s->outage_ms = s->now_ms;
+        outage_is_over(s);
     if (r->status == 429 && r->retry_after_ms > 0) {
         int64_t until = s->now_ms + r->retry_after_ms;
         s->hold_ms = until > s->hold_ms ? until : s->hold_ms;
