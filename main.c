@@ -8,8 +8,8 @@
  *   watch line -> k8s/watch -> controller_on_object -> waiter added -> end of turn: the same
  *
  * Each turn ends in turn_end(): questions are asked, due deadlines are served, and what was appended is
- * handed to the writer. Callbacks only queue. Only this file reads clocks, argv and signals, and only this
- * file writes log lines.
+ * handed to the writer. Callbacks only queue. Only this file reads argv and signals and writes log lines. store/, k8s/ and
+ * controller/ are given the time; connections, the loop's lag and the process's figures (http/) have clocks of their own.
  */
 #include "controller/cluster.h"
 #include "controller/controller.h"

@@ -1,8 +1,8 @@
 /* Listeners that are turned on and off (see accept_priv.h).
  *
  * Accepting stops while there are too many connections and none may end for another, and for a moment when the process
- * is out of descriptors: a listener whose accept() fails would otherwise wake the loop without end. It stops too while there is no memory for
- * the next connection: evhttp would serve that one without its guard, and without TLS.
+ * is out of descriptors: a listener whose accept() fails would otherwise wake the loop without end. It stops too while
+ * there is no memory for the next connection: evhttp would serve that one without its guard, and without TLS.
  *
  * And it stops after each batch, until everything else that is due has had its turn. libevent accepts until no client
  * is left, and while clients come as fast as that takes, it would do nothing else until the connection limit is met.

@@ -250,14 +250,6 @@ void auth_free(struct auth *a)
 
 /* --- checking --- */
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static bool parse_signature(struct str header, unsigned char ret[static DIGEST_SIZE])
 {
     const struct str prefix = STR("sha256=");
@@ -266,7 +258,7 @@ static bool parse_signature(struct str header, unsigned char ret[static DIGEST_S
     if (!str_starts(header, prefix) || hex.len != 2 * DIGEST_SIZE)
         return false;
     for (size_t i = 0; i < DIGEST_SIZE; i++) {
-        int high = hex_digit(hex.at[2 * i]), low = hex_digit(hex.at[2 * i + 1]);
+        int high = str_hex_digit(hex.at[2 * i]), low = str_hex_digit(hex.at[2 * i + 1]);
         if (high < 0 || low < 0)
             return false;
         ret[i] = (unsigned char)(high << 4 | low);

@@ -116,7 +116,7 @@ static bool on_one(void *arg, const struct record *r)
         reply.type = "application/octet-stream";
         reply.body = r->body_first;
         http_reply(one->events->server, one->id, &reply);
-    } else if (event_record_to_json(r, &out) && json_out_put(&out, '\n')) {
+    } else if (event_record_to_json(r, &out) && json_out_add(&out, STR("\n"))) {
         reply.body = (struct str){out.at, out.len};
         http_reply(one->events->server, one->id, &reply);
     } else {
@@ -131,13 +131,18 @@ static void on_get_one(void *arg, struct http_request *r)
     struct events *e = arg;
     uint64_t id = http_request_id(r);
     struct one one = {.events = e, .id = id, .raw = http_accepts(r, "application/octet-stream")};
+    struct store_missed missed;
     uint64_t seq;
 
     if (!http_without_params(e->server, r) || events_not_ready(e, r) || events_too_crowded(e, r))
         return;
     if (!str_to_u64(http_request_segment(r), &seq))
         http_reply_error(e->server, id, 400, "the id of an event is a number");
-    else if (!store_get(e->store, seq, on_one, &one))
+    else if (store_get(e->store, seq, on_one, &one, &missed))
+        return;
+    else if (missed.unread)
+        http_reply_cause(e->server, id, CAUSE_STORE_FAILED, EVENTS_UNREAD);
+    else
         http_reply_error(e->server, id, 404, "there is no event with this id");
 }
 
@@ -152,9 +157,9 @@ struct events *events_new(struct http_server *server, int64_t (*now_ms)(void),
     e->now_ms = now_ms;
     e->reporter = reporter;
     TAILQ_INIT(&e->lists);
-    if (!http_route(server, "POST", "/events", on_post, e) ||
-        !http_route(server, "GET", "/events", list_serve, e) ||
-        !http_route(server, "GET", "/events/{id}", on_get_one, e)) {
+    if (!http_route(server, HTTP_POST, "/events", on_post, e) ||
+        !http_route(server, HTTP_GET, "/events", list_serve, e) ||
+        !http_route(server, HTTP_GET, "/events/{id}", on_get_one, e)) {
         free(e);
         return NULL;
     }

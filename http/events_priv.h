@@ -16,6 +16,8 @@
 #define LIST_TURN_BYTES   ((size_t)128 << 10)
 #define LIST_MAX_RUNNING  256 /* lists being gathered; each may hold a page */
 
+#define EVENTS_UNREAD "the store cannot be read: try again"
+
 struct list;
 TAILQ_HEAD(lists, list);
 
@@ -40,9 +42,6 @@ bool events_too_crowded(struct events *e, struct http_request *r);
 
 /* The filter that a request's query asks for. NULL with one line in err. */
 struct filter *events_filter(struct http_request *r, int64_t now_ms, char err[static HTTP_ERROR]);
-
-/* Appends one byte; false when out of memory. */
-bool json_out_put(struct json_out *out, char c);
 
 /* The handler of GET /events. arg: struct events. */
 void list_serve(void *arg, struct http_request *r);

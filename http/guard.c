@@ -237,6 +237,7 @@ static void drop_unattached(struct guard *g)
  */
 static bool attach(struct guard *g)
 {
+    struct guard_set *set = g->set;
     void *evcon;
 
     bufferevent_getcb(g->bev, NULL, NULL, NULL, &evcon);
@@ -262,6 +263,7 @@ static bool attach(struct guard *g)
     if (evcon)
         evhttp_connection_free(evcon); /* no memory: a connection without its guard must not go on */
     drop_unattached(g);
+    set->hooks.on_room(set->hooks.arg);
     return false;
 }
 

@@ -16,17 +16,17 @@ struct guard;     /* of one connection; lives as long as it */
 struct guard_set; /* of one server */
 struct tls;
 
+/* For tests, mostly; those of the contract are in server.h. Which connection ends for another is in room_priv.h. */
 struct guard_limits {
     size_t connections;
     size_t idle;
     uint64_t heads; /* bytes of all unfinished heads; beyond: the oldest of them end */
     uint64_t bodies;
+    int64_t grace_ms; /* after which a connection with an unfinished head may end for another */
     int64_t
-        grace_ms; /* how long a head may take before its connection may end for another (see room_priv.h) */
-    int64_t head_ms; /* the same for a body */
-    int64_t body_ms;
-    int64_t linger_ms; /* how long what a refused client still sends is read and dropped, so that it sees the
-                          answer */
+        head_ms; /* within which a head comes; after which one with an unfinished body may end for another */
+    int64_t body_ms;   /* within which a body comes */
+    int64_t linger_ms; /* how long what a refused client still sends is dropped, so that it sees the answer */
 };
 
 /* Whom to tell when the client of a request goes away. */
@@ -60,7 +60,8 @@ bool guard_prepare(struct guard_set *set);
 bool guard_is_full(const struct guard_set *set);
 void guard_set_crowded(struct guard_set *set, bool is_crowded);
 size_t guard_connections(const struct guard_set *set);
-/* Replies that were begun and are not yet written out. */
+/* Replies that were begun and are not yet written out; but for long ones, whose requests stay in the table of pending
+ * ones. */
 size_t guard_replying(const struct guard_set *set);
 uint64_t guard_reply_bytes(const struct guard_set *set);
 /* Bytes of bodies that were taken over and are held elsewhere: they count like unfinished ones. */

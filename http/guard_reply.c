@@ -41,9 +41,16 @@ bool guard_watch_client(struct guard *g, const struct guard_watch *watch)
     return g->watched;
 }
 
+static void unwatch(struct guard *g)
+{
+    gone_free(g->gone);
+    g->gone = NULL;
+    g->watched = false;
+}
+
 void guard_reply_long(struct guard *g, const struct guard_watch *watch)
 {
-    guard_reply_begun(g, 0);
+    unwatch(g);
     guard_set_high(g, GUARD_LONG_INPUT_BYTES);
     g->is_long = true;
     g->watched = true;
@@ -71,9 +78,7 @@ uint64_t guard_reply_bytes(const struct guard_set *set)
 
 void guard_reply_begun(struct guard *g, size_t bytes)
 {
-    gone_free(g->gone);
-    g->gone = NULL;
-    g->watched = false;
+    unwatch(g);
     guard_reply_release(g);
     g->set->n_replying++;
     g->set->reply_bytes += bytes;

@@ -83,9 +83,9 @@ struct health *health_new(struct http_server *server)
     if (!h)
         return NULL;
     h->server = server;
-    if (!http_route_open(server, "GET", "/healthz", on_alive, h) ||
-        !http_route_open(server, "GET", "/health", on_alive, h) ||
-        !http_route_open(server, "GET", "/readyz", on_ready, h)) {
+    if (!http_route_open(server, HTTP_GET, "/healthz", on_alive, h) ||
+        !http_route_open(server, HTTP_GET, "/health", on_alive, h) ||
+        !http_route_open(server, HTTP_GET, "/readyz", on_ready, h)) {
         free(h);
         return NULL;
     }

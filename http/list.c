@@ -54,25 +54,11 @@ static void list_free(struct list *l)
     free(l);
 }
 
-bool json_out_put(struct json_out *out, char c)
-{
-    if (out->len == out->cap) {
-        size_t cap = out->cap ? out->cap * 2 : 4096;
-        char *at = realloc(out->at, cap);
-        if (!at)
-            return false;
-        out->at = at;
-        out->cap = cap;
-    }
-    out->at[out->len++] = c;
-    return true;
-}
-
 static bool write_record(struct list *l, const struct record *r)
 {
     size_t before = l->out.len;
 
-    if (!json_out_put(&l->out, l->n ? ',' : '[') || !event_record_to_json(r, &l->out)) {
+    if (!json_out_add(&l->out, l->n ? STR(",") : STR("[")) || !event_record_to_json(r, &l->out)) {
         l->no_memory = true;
         return false;
     }
@@ -117,8 +103,8 @@ static void finish(struct list *l)
     const char *link = NULL;
 
     if (l->n == 0)
-        l->no_memory |= !json_out_put(&l->out, '[');
-    l->no_memory |= !json_out_put(&l->out, ']') || !json_out_put(&l->out, '\n');
+        l->no_memory |= !json_out_add(&l->out, STR("["));
+    l->no_memory |= !json_out_add(&l->out, STR("]\n"));
     if (l->is_full) {
         evbuffer_add_printf(l->link, "after=%llu>; rel=\"next\"", (unsigned long long)l->last);
         l->no_memory |= evbuffer_add(l->link, "", 1) != 0;
@@ -137,6 +123,7 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 {
     struct list *l = arg;
     const struct timeval next_turn = {0};
+    struct store_missed missed;
 
     (void)fd;
     (void)what;
@@ -144,7 +131,12 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
     l->turn_begin = l->out.len;
     l->interrupted = false;
     uint64_t more = store_scan(l->events->store, l->position, filter_descending(l->filter), LIST_TURN_RECORDS,
-                               on_record, l);
+                               on_record, l, &missed);
+    if (missed.unread) {
+        http_reply_cause(l->events->server, l->id, CAUSE_STORE_FAILED, EVENTS_UNREAD);
+        list_free(l);
+        return;
+    }
     if (l->is_full || l->no_memory || (more == 0 && !l->interrupted)) {
         finish(l);
         return;

@@ -92,6 +92,23 @@ static bool read_address(const char *flag, const char *address, struct target *t
     return false;
 }
 
+/* Accepted sockets inherit them. Linux waits for two hours before it asks an idle peer whether it is there; a client that
+ * waits for its answer is idle for up to one, and one whose node died would keep its place. */
+static bool set_options(int fd)
+{
+    static const struct {
+        int level, name, value;
+    } options[] = {
+        {SOL_SOCKET, SO_REUSEADDR, 1},   {IPPROTO_TCP, TCP_NODELAY, 1},    {SOL_SOCKET, SO_KEEPALIVE, 1},
+        {IPPROTO_TCP, TCP_KEEPIDLE, 60}, {IPPROTO_TCP, TCP_KEEPINTVL, 15}, {IPPROTO_TCP, TCP_KEEPCNT, 4},
+    };
+
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
+        if (set_option(fd, options[i].level, options[i].name, options[i].value) < 0)
+            return false;
+    return true;
+}
+
 bool listen_check(const char *flag, const char *address, char err[static HTTP_ERROR])
 {
     struct target t;
@@ -113,8 +130,7 @@ int listen_on(const char *flag, const char *address, char err[static HTTP_ERROR]
     fd = open_socket(&t);
     if (fd < 0)
         goto fail;
-    /* Accepted sockets inherit TCP_NODELAY. */
-    if (set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1) < 0 || set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1) < 0)
+    if (!set_options(fd))
         goto fail;
     if (t.address.any.sa_family == AF_INET6 && set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, !t.both) < 0)
         goto fail;

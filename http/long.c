@@ -95,6 +95,9 @@ static void send_head(struct long_answer *a, struct evhttp_request *req, const s
 
     for (; headers->name; headers++)
         evhttp_add_header(out, headers->name, headers->value);
+    /* To HTTP/1.0 with keep-alive evhttp would say Content-Length: 0, which this is not, and keep-alive. */
+    while (evhttp_remove_header(evhttp_request_get_input_headers(req), "Connection") == 0)
+        ;
     evhttp_add_header(out, "Connection", "close");
     tally_answered(http_server_tally(a->server), 200);
     evhttp_send_reply_start(req, 200, reply_reason(200));

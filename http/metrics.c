@@ -153,7 +153,7 @@ struct metrics *metrics_new(struct http_server *server)
     if (!m)
         return NULL;
     m->server = server;
-    if (server && !http_route_admin(server, "GET", "/metrics", on_get, m)) {
+    if (server && !http_route_admin(server, HTTP_GET, "/metrics", on_get, m)) {
         free(m);
         return NULL;
     }

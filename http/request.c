@@ -134,17 +134,17 @@ bool http_request_params(struct http_request *r, const struct http_param **ret, 
 {
     struct text text;
 
-    if (!r->params || !r->decoded) {
-        if (!r->params)
-            r->params = malloc(HTTP_MAX_PARAMS * sizeof *r->params);
+    if (!r->decoded) {
+        r->params = r->params ? r->params : malloc(HTTP_MAX_PARAMS * sizeof *r->params);
         r->decoded = malloc(r->query.len + 1);
-        if (!r->params || !r->decoded) {
-            text_init(&text, err, HTTP_ERROR);
-            text_add(&text, STR("out of memory"));
+        r->n_params = 0;
+        text_init(&text, err, HTTP_ERROR);
+        text_add(&text, STR("out of memory"));
+        if (!r->params || !r->decoded || !read_params(r, err)) {
+            free(r->decoded);
+            r->decoded = NULL;
             return false;
         }
-        if (!read_params(r, err))
-            return false;
     }
     *ret = r->params;
     *ret_n = r->n_params;

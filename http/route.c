@@ -33,26 +33,15 @@ static bool matches(const char *pattern, struct str path, struct str *ret_segmen
     return true;
 }
 
-/* A route's method, and what it answers. */
+/* Of a route's method: the requests that it serves, and Allow. */
 static const struct {
-    const char *method;
     unsigned commands;
     const char *allow;
 } methods[] = {
-    {"GET", EVHTTP_REQ_GET | EVHTTP_REQ_HEAD, "GET, HEAD"},
-    {"GET only", EVHTTP_REQ_GET, "GET"},
-    {"POST", EVHTTP_REQ_POST, "POST"},
+    [HTTP_GET] = {EVHTTP_REQ_GET | EVHTTP_REQ_HEAD, "GET, HEAD"},
+    [HTTP_GET_ONLY] = {EVHTTP_REQ_GET, "GET"},
+    [HTTP_POST] = {EVHTTP_REQ_POST, "POST"},
 };
-#define N_METHODS (sizeof methods / sizeof methods[0])
-
-static size_t method_of(const struct route *route)
-{
-    size_t i = 0;
-
-    while (i < N_METHODS - 1 && strcmp(methods[i].method, route->method) != 0)
-        i++;
-    return i;
-}
 
 const struct route *routes_find(const struct routes *routes, unsigned serves, struct http_request *r)
 {
@@ -60,7 +49,7 @@ const struct route *routes_find(const struct routes *routes, unsigned serves, st
 
     for (size_t i = 0; i < routes->n; i++)
         if ((routes->at[i].access & serves) != 0 && matches(routes->at[i].path, r->path, &r->segment) &&
-            (methods[method_of(&routes->at[i])].commands & command) != 0)
+            (methods[routes->at[i].method].commands & command) != 0)
             return &routes->at[i];
     return NULL;
 }
@@ -73,7 +62,7 @@ void routes_allowed(const struct routes *routes, unsigned serves, struct str pat
         const struct route *route = &routes->at[i];
         if ((route->access & serves) == 0 || !matches(route->path, path, &segment))
             continue;
-        text_addf(allow, "%s%s", allow->len ? ", " : "", methods[method_of(route)].allow);
+        text_addf(allow, "%s%s", allow->len ? ", " : "", methods[route->method].allow);
     }
 }
 

@@ -113,7 +113,7 @@ struct runs *runs_new(struct http_server *server, struct event_base *base, runs_
     runs->piece = piece;
     runs->arg = arg;
     TAILQ_INIT(&runs->makings);
-    if (!http_route(server, "GET", "/runs", on_get, runs)) {
+    if (!http_route(server, HTTP_GET, "/runs", on_get, runs)) {
         free(runs);
         return NULL;
     }

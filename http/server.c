@@ -181,6 +181,15 @@ static bool let_through(struct http_server *s, const struct route *route, const 
     return false;
 }
 
+/* Answers of all routes count against HTTP_MAX_ANSWERS. Those to a POST are short, and probes and metrics must be answered
+ * just then. */
+static bool has_room_for_answer(const struct http_server *s, const struct route *route,
+                                struct evhttp_request *req)
+{
+    return route->access != ROUTE_GUARDED || evhttp_request_get_command(req) == EVHTTP_REQ_POST ||
+           http_server_answer_bytes(s) <= HTTP_MAX_ANSWERS;
+}
+
 static void on_request(struct evhttp_request *req, void *arg)
 {
     const struct http_server *by = arg;
@@ -198,6 +207,10 @@ static void on_request(struct evhttp_request *req, void *arg)
         http_request_done(&r);
         return;
     }
+    if (!has_room_for_answer(s, route, req)) {
+        http_refuse(s, req, CAUSE_OVERLOAD, 503, STR("too many answers wait to be read: try again"), NULL);
+        return;
+    }
     r.id = pending_add(&s->pending, req);
     if (r.id == 0) {
         http_refuse(s, req, CAUSE_OVERLOAD, 503, STR("out of memory"), NULL);
@@ -212,24 +225,25 @@ static void on_request(struct evhttp_request *req, void *arg)
     http_request_done(&r);
 }
 
-static bool add_route(struct http_server *s, const char *method, const char *path, http_handler *handler,
+static bool add_route(struct http_server *s, enum http_method method, const char *path, http_handler *handler,
                       void *arg, enum route_access access)
 {
     return routes_add(&s->routes, &(struct route){method, path, handler, arg, access});
 }
 
-bool http_route(struct http_server *s, const char *method, const char *path, http_handler *handler, void *arg)
+bool http_route(struct http_server *s, enum http_method method, const char *path, http_handler *handler,
+                void *arg)
 {
     return add_route(s, method, path, handler, arg, ROUTE_GUARDED);
 }
 
-bool http_route_open(struct http_server *s, const char *method, const char *path, http_handler *handler,
+bool http_route_open(struct http_server *s, enum http_method method, const char *path, http_handler *handler,
                      void *arg)
 {
     return add_route(s, method, path, handler, arg, ROUTE_OPEN);
 }
 
-bool http_route_admin(struct http_server *s, const char *method, const char *path, http_handler *handler,
+bool http_route_admin(struct http_server *s, enum http_method method, const char *path, http_handler *handler,
                       void *arg)
 {
     return add_route(s, method, path, handler, arg, ROUTE_ADMIN);
@@ -447,6 +461,7 @@ void http_server_free(struct http_server *s)
         if (!evhttp_request_get_connection(req))
             evhttp_request_free(req);
     http_server_free(s->admin);
+    s->admin = NULL; /* who is told of the end of connections may ask for guards */
     acceptor_stop(s->acceptor);
     if (s->http)
         evhttp_free(s->http);

@@ -24,7 +24,7 @@ struct http_request;
 #define HTTP_MAX_HEADS             (UINT64_C(16) << 20) /* all unfinished heads; beyond: the oldest connections end */
 #define HTTP_MAX_BODY              (4u << 20)           /* one body; beyond: 413 */
 #define HTTP_MAX_BODIES            (UINT64_C(64) << 20) /* all unfinished and queued bodies; beyond: 503 */
-#define HTTP_MAX_ANSWERS           (UINT64_C(64) << 20) /* records in answers that are not yet read; beyond: 503 */
+#define HTTP_MAX_ANSWERS           (UINT64_C(64) << 20) /* answers that are not yet read; beyond: 503 (not POST) */
 #define HTTP_MAX_CONNECTIONS       16384                /* or the descriptor limit less 256 */
 #define HTTP_MAX_IDLE              1024 /* idle keep-alive connections; the longest idle is closed first */
 #define HTTP_MAX_ADMIN_CONNECTIONS 64   /* to --admin-listen, beside the others */
@@ -83,16 +83,20 @@ const char *http_server_protocol(const struct http_server *s, size_t i);
 
 /* A handler answers r's id exactly once, before it returns or later. */
 typedef void http_handler(void *arg, struct http_request *r);
-/* method: "GET" (serves HEAD too), "GET only" (HEAD is refused: for answers that have to be waited for) or "POST". path: exact, or ending in "/{id}", which matches one more
- * segment. Routes are fixed before the loop runs. A known path with another method is answered 405 with
- * Allow, an unknown path 404. False when out of memory. */
-bool http_route(struct http_server *s, const char *method, const char *path, http_handler *handler,
+enum http_method {
+    HTTP_GET,      /* serves HEAD too */
+    HTTP_GET_ONLY, /* HEAD is refused: for answers that have to be waited for */
+    HTTP_POST,
+};
+/* path: exact, or ending in "/{id}", which matches one more segment. Routes are fixed before the loop runs. A known path
+ * with another method is answered 405 with Allow, an unknown path 404. False when out of memory. */
+bool http_route(struct http_server *s, enum http_method method, const char *path, http_handler *handler,
                 void *arg);
 /* The same for a probe: it is served to everybody, on every listener. */
-bool http_route_open(struct http_server *s, const char *method, const char *path, http_handler *handler,
+bool http_route_open(struct http_server *s, enum http_method method, const char *path, http_handler *handler,
                      void *arg);
 /* The same for what is the operator's alone: it is served to everybody, on --admin-listen only where there is one. */
-bool http_route_admin(struct http_server *s, const char *method, const char *path, http_handler *handler,
+bool http_route_admin(struct http_server *s, enum http_method method, const char *path, http_handler *handler,
                       void *arg);
 /* From now on a request that auth does not let through is answered 401 before its handler sees it, so that no
  * route is left open by mistake. POST asks for AUTH_POST, every other method for AUTH_READ. auth outlives the server;

@@ -59,7 +59,7 @@ enum route_access {
     ROUTE_ADMIN = 4,   /* on --admin-listen, for everybody; where there is none as ROUTE_OPEN */
 };
 struct route {
-    const char *method;
+    enum http_method method;
     const char *path;
     http_handler *handler;
     void *arg;

@@ -16,8 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define REPORT_MS    INT64_C(1000)    /* between two reports of readers that were cut */
-#define TIMER_MAX_MS INT64_C(3600000) /* it fires, finds nothing and is set again */
+#define REPORT_MS INT64_C(1000) /* between two reports of readers that were cut */
 
 /* ---- readers ---- */
 
@@ -32,24 +31,14 @@ void reader_move(struct reader *r, enum reader_state state)
 
 uint64_t reader_cursor(const struct reader *r)
 {
-    return r->state == READER_LIVE ? r->stream->live_at : r->cursor;
+    bool passed = r->state == READER_LIVE && r->stream->live_at > r->cursor;
+
+    return passed ? r->stream->live_at : r->cursor;
 }
 
 static void arm(struct stream *s)
 {
-    int64_t at = due_first(&s->heap);
-
-    if (at == s->armed_mono_ms)
-        return;
-    s->armed_mono_ms = at;
-    if (at == INT64_MAX) {
-        (void)event_del(s->timer);
-        return;
-    }
-    int64_t in_ms = at - s->now().mono_ms;
-    in_ms = in_ms < 0 ? 0 : in_ms > TIMER_MAX_MS ? TIMER_MAX_MS : in_ms;
-    const struct timeval tv = {.tv_sec = in_ms / 1000, .tv_usec = in_ms % 1000 * 1000};
-    (void)event_add(s->timer, &tv);
+    due_arm(&s->timer, &s->heap, s->now().mono_ms);
 }
 
 /* Its answer is over already. */
@@ -169,14 +158,11 @@ static void look_at(struct reader *r, int64_t now_ms)
     due_move(&r->stream->heap, &r->due, waits && stalls_ms < r->beat_mono_ms ? stalls_ms : r->beat_mono_ms);
 }
 
-static void on_timer(evutil_socket_t fd, short what, void *arg)
+static void on_due(void *arg)
 {
     struct stream *s = arg;
     int64_t now_ms = s->now().mono_ms;
 
-    (void)fd;
-    (void)what;
-    s->armed_mono_ms = INT64_MAX;
     while (due_first(&s->heap) <= now_ms)
         look_at((struct reader *)s->heap.items[0], now_ms);
     arm(s);
@@ -343,7 +329,6 @@ struct stream *stream_new(struct http_server *server, struct moment (*now)(void)
     s->now = now;
     s->reporter = reporter;
     s->max_readers = STREAM_MAX_CLIENTS;
-    s->armed_mono_ms = INT64_MAX;
     s->cut_told_mono_ms = -REPORT_MS;
     s->stored_mono_ms = -STREAM_BUSY_MS;
     for (int state = 0; state < READER_STATES; state++)
@@ -351,8 +336,8 @@ struct stream *stream_new(struct http_server *server, struct moment (*now)(void)
     s->pool = piece_pool_new();
     s->live = event_new(http_server_base(server), -1, 0, stream_on_live, s);
     s->behind = event_new(http_server_base(server), -1, 0, stream_on_behind, s);
-    s->timer = event_new(http_server_base(server), -1, 0, on_timer, s);
-    if (!s->pool || !s->live || !s->behind || !s->timer) {
+    if (!due_timer_init(&s->timer, http_server_base(server), on_due, s) || !s->pool || !s->live ||
+        !s->behind) {
         stream_free(s);
         return NULL;
     }
@@ -388,8 +373,7 @@ void stream_free(struct stream *s)
         event_free(s->live);
     if (s->behind)
         event_free(s->behind);
-    if (s->timer)
-        event_free(s->timer);
+    due_timer_free(&s->timer);
     piece_pool_free(s->pool);
     due_free(&s->heap);
     free(s);

@@ -15,7 +15,8 @@
  * What is coalesced onto a record that was sent is not sent again.
  *
  * An export sends the lines of store/transfer.h for all records that pass the filter, up to the newest of when it began;
- * one that does not end with its trailer is not complete.
+ * one that does not end with its trailer is not complete. It is cut where a record is damaged or the store cannot be read;
+ * a stream leaves out the one, and tries again until the other is over.
  *
  * A reader that takes nothing for STREAM_STALL_MS while something waits for it is cut; a stream can be resumed.
  */
@@ -27,9 +28,10 @@
 #include "store/store.h"
 #include "store/units.h"
 
-#define STREAM_MAX_CLIENTS  1024                 /* exports included; beyond: 503 */
-#define STREAM_CLIENT_BYTES ((size_t)256 << 10)  /* waiting for one client, and one record more */
-#define STREAM_MAX_BYTES    (UINT64_C(64) << 20) /* of all encoded records that wait for clients */
+#define STREAM_MAX_CLIENTS  1024                       /* exports included; beyond: 503 */
+#define STREAM_CLIENT_BYTES ((size_t)256 << 10)        /* waiting for one client, and one record more */
+#define STREAM_MAX_BYTES    (UINT64_C(64) << 20)       /* of all encoded records that wait for clients */
+#define STREAM_BEHIND_BYTES (STREAM_MAX_BYTES / 4 * 3) /* beyond, those behind wait; live ones go on */
 #define STREAM_BEAT_MS      INT64_C(15000)
 #define STREAM_STALL_MS     INT64_C(30000)
 /* What one turn of the loop does for all clients. */

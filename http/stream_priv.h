@@ -16,7 +16,7 @@ enum stream_kind { STREAM_EVENTS, STREAM_EXPORT };
 
 /* Which list a client is in. */
 enum reader_state {
-    READER_LIVE,   /* has got everything up to stream->live_at */
+    READER_LIVE,   /* has got everything up to stream->live_at, or began behind that */
     READER_BEHIND, /* has room, and is read for by a cursor of its own */
     READER_FULL,   /* has no room */
     READER_STATES,
@@ -29,7 +29,7 @@ struct reader {
     struct filter *filter;
     enum stream_kind kind;
     enum reader_state state;
-    uint64_t cursor; /* all up to here is sent or passed over; not kept while READER_LIVE */
+    uint64_t cursor; /* all up to here is sent or passed over; while READER_LIVE: where it became so */
     uint64_t told;   /* the position that the client knows; UINT64_MAX: none */
     bool gapless;    /* nothing may be missing after its cursor */
     uint64_t end;    /* of an export: the last to send */
@@ -56,9 +56,8 @@ struct stream {
     size_t row_bytes;     /* sent to those behind since the last rest */
     bool resting;
     int64_t stored_mono_ms; /* when something was stored */
-    struct event *timer;
-    int64_t armed_mono_ms; /* INT64_MAX: not */
-    struct due_heap heap;  /* of all readers */
+    struct due_timer timer;
+    struct due_heap heap; /* of all readers */
     int64_t cut_told_mono_ms;
     uint64_t cut; /* readers, since that was last reported */
     struct stream_numbers {

@@ -7,9 +7,11 @@
  *
  * What one turn of the loop does is bounded for all readers together; where more is left, the next turn goes on.
  *
- * Invariants: live readers have got every record up to live_at that passes their filters; others every one up to their
- * cursor; nobody anything twice, because positions only ascend. Failure mode: without memory, or with STREAM_MAX_BYTES
- * waiting for clients, nothing is read until there is room again: readers that take nothing are cut.
+ * Invariants: live readers have got every record up to live_at that passes their filters, and others every one up to their
+ * cursor; a live one that began ahead of live_at gets nothing up to its cursor either; nobody gets anything twice, because
+ * positions only ascend. Failure mode: without memory, or with STREAM_MAX_BYTES waiting for clients (those behind stop
+ * earlier), nothing is read until there is room again: readers that take nothing are cut. While the store cannot be read,
+ * streams wait where they are, and exports are cut, as they are before a damaged record.
  */
 #include "http/stream_priv.h"
 
@@ -17,8 +19,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define LIVE_RECORDS 64 /* encoded at once: the bits of reader.wants */
-#define RETRY_MS     100
+#define LIVE_RECORDS 64   /* encoded at once: the bits of reader.wants */
+#define RETRY_MS     100  /* when memory is short */
+#define UNREAD_MS    1000 /* when the store cannot be read */
 
 /* What may still be done in this turn of the loop. */
 struct budget {
@@ -50,7 +53,8 @@ struct batch {
     bool interrupted; /* before the record behind `last` */
     bool past;        /* the limit */
     bool no_memory;
-    bool damaged;
+    bool damaged; /* a record was left out */
+    bool unread;  /* the store could not be read on */
 };
 
 /* One event of the stream. The record is one line of JSON. */
@@ -137,7 +141,7 @@ static bool somebody_wants(const struct batch *b, const struct record *record)
 
     TAILQ_FOREACH(r, &b->stream->readers[READER_LIVE], entry)
     {
-        if (!filter_passes(r->filter, record))
+        if (record->seq <= r->cursor || !filter_passes(r->filter, record))
             continue;
         r->wants |= UINT64_C(1) << b->n;
         wanted = true;
@@ -224,20 +228,42 @@ static void deliver_all(struct batch *b)
         piece_drop(p);
 }
 
-/* False when out of memory. */
-static bool pump_live(struct stream *s, struct budget *left)
+/* How long to wait before it makes sense to go on. */
+static int64_t batch_wait_ms(const struct batch *b)
+{
+    return b->unread ? UNREAD_MS : b->no_memory ? RETRY_MS : 0;
+}
+
+/* Ends those for whom retention was faster. */
+static void end_with_gap(struct stream *s)
+{
+    uint64_t gone = store_gone(s->store);
+
+    for (struct reader *next, *r = TAILQ_FIRST(&s->readers[READER_LIVE]); r && s->live_at < gone; r = next) {
+        next = TAILQ_NEXT(r, entry);
+        if (r->gapless && reader_cursor(r) < gone)
+            reader_end(r);
+    }
+}
+
+/* Returns how long to wait before the next turn. */
+static int64_t pump_live(struct stream *s, struct budget *left)
 {
     struct batch b = {.stream = s, .last = s->live_at, .most = LIVE_RECORDS, .bytes = left->bytes};
     uint64_t newest = store_newest(s->store);
+    struct store_missed missed;
 
+    if (s->live_at < newest)
+        end_with_gap(s);
     if (TAILQ_EMPTY(&s->readers[READER_LIVE]) || s->live_at >= newest)
-        return true;
-    uint64_t more = store_scan(s->store, s->live_at, false, left->records, on_live_record, &b);
-    if (!b.interrupted)
+        return 0;
+    uint64_t more = store_scan(s->store, s->live_at, false, left->records, on_live_record, &b, &missed);
+    b.unread = missed.unread;
+    if (!b.interrupted && !b.unread)
         b.last = more ? more : newest;
     budget_take(left, b.last - s->live_at, b.out.len);
     deliver_all(&b);
-    return !b.no_memory;
+    return batch_wait_ms(&b);
 }
 
 /* ---- behind ---- */
@@ -275,39 +301,64 @@ static bool is_whole(struct reader *r)
     return true;
 }
 
+static void join_live(struct reader *r)
+{
+    r->gapless = r->cursor >= store_gone(r->stream->store);
+    reader_move(r, READER_LIVE);
+}
+
 /* What becomes of a reader that got its slice. */
 static void pass_on(struct reader *r, bool caught_up)
 {
     if (caught_up && r->kind == STREAM_EXPORT)
         reader_end(r);
     else if (caught_up)
-        reader_move(r, READER_LIVE);
+        join_live(r);
     else
         reader_move(r, long_unsent(r->answer) < STREAM_CLIENT_BYTES ? READER_BEHIND : READER_FULL);
 }
 
-/* Reads a slice for one reader; takes what it did from the budget. False when out of memory. */
-static bool pump_reader(struct reader *r, struct budget *left)
+/* Reads and encodes a slice. Returns the position behind it. */
+static uint64_t read_slice(struct reader *r, size_t records, struct batch *b, bool *ret_caught_up)
+{
+    struct store_missed missed = {0};
+    uint64_t more = 0;
+
+    if (r->cursor < b->limit)
+        more = store_scan(r->stream->store, r->cursor, false, records, on_slice_record, b, &missed);
+    b->damaged = b->damaged || missed.damaged;
+    *ret_caught_up = !b->interrupted && (b->past || more >= b->limit || (more == 0 && !missed.unread));
+    b->unread = missed.unread && !*ret_caught_up;
+    if (*ret_caught_up)
+        return b->limit > r->cursor ? b->limit : r->cursor; /* it may be ahead of the live ones */
+    return b->interrupted ? b->last : more;
+}
+
+/* An export says that it is complete, or is not. */
+static bool is_broken(struct reader *r, struct batch *b, bool caught_up)
+{
+    if (r->kind != STREAM_EXPORT)
+        return false;
+    if (b->damaged || b->unread)
+        return true;
+    b->n += caught_up;
+    return caught_up && !encode_line(r, NULL, &b->out);
+}
+
+/* Reads a slice for one reader; takes what it did from the budget. Returns how long to wait before the next turn. */
+static int64_t pump_reader(struct reader *r, struct budget *left)
 {
     struct stream *s = r->stream;
-    struct batch b = {.stream = s, .reader = r, .last = r->cursor, .bytes = left->bytes};
-    uint64_t more = 0;
+    struct batch b = {.stream = s, .reader = r, .last = r->cursor, .most = SIZE_MAX, .bytes = left->bytes};
+    bool caught_up;
 
     if (!is_whole(r)) {
         reader_end(r);
-        return true;
+        return 0;
     }
     b.limit = r->kind == STREAM_EXPORT ? r->end : s->live_at;
-    b.most = SIZE_MAX;
-    if (r->cursor < b.limit)
-        more = store_scan(s->store, r->cursor, false, left->records, on_slice_record, &b);
-    bool caught_up = !b.interrupted && (b.past || more == 0 || more >= b.limit);
-    uint64_t cursor = caught_up ? b.limit : b.interrupted ? b.last : more;
-    bool broken = r->kind == STREAM_EXPORT && b.damaged;
-    if (caught_up && !broken && r->kind == STREAM_EXPORT) {
-        broken = !encode_line(r, NULL, &b.out);
-        b.n++;
-    }
+    uint64_t cursor = read_slice(r, left->records, &b, &caught_up);
+    bool broken = is_broken(r, &b, caught_up);
     budget_take(left, cursor - r->cursor, b.out.len);
     size_t len = b.out.len;
     struct piece *p = batch_piece(&b);
@@ -322,19 +373,19 @@ static bool pump_reader(struct reader *r, struct budget *left)
         r->cursor = cursor;
         pass_on(r, caught_up);
     }
-    return !b.no_memory;
+    return batch_wait_ms(&b);
 }
 
 /* ---- the turn ---- */
 
-static bool has_memory(const struct stream *s)
+static bool has_memory(const struct stream *s, uint64_t most)
 {
-    return piece_pool_bytes(s->pool) < STREAM_MAX_BYTES;
+    return piece_pool_bytes(s->pool) < most;
 }
 
 static void again(struct event *event, int64_t in_ms)
 {
-    const struct timeval tv = {.tv_usec = in_ms * 1000};
+    const struct timeval tv = {.tv_sec = in_ms / 1000, .tv_usec = in_ms % 1000 * 1000};
 
     (void)event_add(event, &tv);
 }
@@ -346,9 +397,9 @@ void stream_on_live(int fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    bool room = has_memory(s) && pump_live(s, &left);
+    int64_t wait_ms = has_memory(s, STREAM_MAX_BYTES) ? pump_live(s, &left) : RETRY_MS;
     if (!TAILQ_EMPTY(&s->readers[READER_LIVE]) && s->live_at < store_newest(s->store))
-        again(s->live, room ? 0 : RETRY_MS);
+        again(s->live, wait_ms);
 }
 
 /* Whether it is time to leave the processor to events: what is behind can wait, and reading it goes on for long. */
@@ -369,16 +420,16 @@ void stream_on_behind(int fd, short what, void *arg)
     struct stream *s = arg;
     struct budget left = {STREAM_TURN_RECORDS, STREAM_TURN_BYTES};
     struct reader *r;
-    bool room = has_memory(s);
+    int64_t wait_ms = has_memory(s, STREAM_BEHIND_BYTES) ? 0 : RETRY_MS;
 
     (void)fd;
     (void)what;
     if (TAILQ_EMPTY(&s->readers[READER_LIVE]))
         s->live_at = store_newest(s->store);
-    while (room && left.records > 0 && left.bytes > 0 &&
+    while (wait_ms == 0 && left.records > 0 && left.bytes > 0 &&
            (r = TAILQ_FIRST(&s->readers[READER_BEHIND])) != NULL)
-        room = pump_reader(r, &left);
-    s->resting = !room || wants_rest(s, STREAM_TURN_BYTES - left.bytes);
+        wait_ms = pump_reader(r, &left);
+    s->resting = wait_ms > 0 || wants_rest(s, STREAM_TURN_BYTES - left.bytes);
     if (s->resting || !TAILQ_EMPTY(&s->readers[READER_BEHIND]))
-        again(s->behind, !room ? RETRY_MS : s->resting ? STREAM_REST_MS : 0);
+        again(s->behind, wait_ms > 0 ? wait_ms : s->resting ? STREAM_REST_MS : 0);
 }

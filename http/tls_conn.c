@@ -16,6 +16,7 @@
 #include "http/tls_priv.h"
 
 #include "http/reply_priv.h"
+#include "http/server_priv.h"
 
 #include <errno.h>
 #include <event2/buffer.h>
@@ -27,7 +28,6 @@
 #include <stdlib.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
-#include <time.h>
 
 static const char is_plain[] = "this port speaks TLS: use https";
 
@@ -62,14 +62,6 @@ struct tls_gate {
     TAILQ_HEAD(, tls_conn) queue;
 };
 
-static int64_t mono_ms(void)
-{
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* --- the gate --- */
 
 static void begin(struct tls_conn *c)
@@ -78,7 +70,7 @@ static void begin(struct tls_conn *c)
     c->phase = TLS_BEGUN;
     event_free(c->readable);
     c->readable = NULL;
-    tls_refresh(c->gate->tls, mono_ms());
+    tls_refresh(c->gate->tls, http_mono_ms());
     if (!tls_renew(c->gate->tls, c->ssl)) {
         c->hooks.on_end(c->hooks.arg);
         return;
@@ -290,7 +282,7 @@ static void report_failure(const struct tls_conn *c)
         why = X509_verify_cert_error_string(verified);
     else if (ERR_reason_error_string(error))
         why = ERR_reason_error_string(error);
-    tls_report_failed(c->gate->tls, cause_of(error, verified), why, mono_ms());
+    tls_report_failed(c->gate->tls, cause_of(error, verified), why, http_mono_ms());
 }
 
 void tls_conn_free(struct tls_conn *c)

@@ -13,7 +13,8 @@ const char *verdict_reason(enum verdict_state state);
  *   reason        verdict_reason()
  *   message       the explanation, one sentence
  *   revision      as asked
- *   object        "Kind/namespace/name" that decided (empty: an event without an object), eventId: its record, timestamp: since when; left out while waiting
+ *   object        "Kind/namespace/name" that decided (empty: an event without an object), eventId: its record,
+ *                 timestamp: since when; left out while waiting
  *   supersededBy  the revision that came instead, or afterwards; left out when there is none
  *   objects       each with cluster, kind, namespace, name, state, reported and, once it was heard of, of its last
  *                 record reason, message, revision, eventId, timestamp, receivedAt; and failingSince, supersededBy,

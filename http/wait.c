@@ -20,7 +20,6 @@
 #include <stdlib.h>
 
 #define ASK_SOONEST_MS INT64_C(20) /* a verdict that is due to change at once is not asked in a busy loop */
-#define TIMER_MAX_MS   INT64_C(3600000) /* it fires, finds nothing and is set again */
 
 struct client {
     struct due due; /* first: what the heap holds is a client */
@@ -37,9 +36,8 @@ struct wait {
     struct store *store; /* NULL while it opens */
     struct waiters *waiters;
     struct moment (*now)(void);
-    struct event *timer;
-    int64_t armed_mono_ms; /* INT64_MAX: not */
-    struct due_heap heap;  /* of all clients */
+    struct due_timer timer;
+    struct due_heap heap; /* of all clients */
     size_t max_clients;
     uint64_t n_measured;
     bool stopping;
@@ -94,32 +92,17 @@ static void reply_verdict(struct wait *w, uint64_t id, int status, bool text, co
 
 static void arm(struct wait *w)
 {
-    int64_t at = due_first(&w->heap);
-
-    if (at == w->armed_mono_ms)
-        return;
-    w->armed_mono_ms = at;
-    if (at == INT64_MAX) {
-        (void)event_del(w->timer);
-        return;
-    }
-    int64_t in_ms = at - w->now().mono_ms;
-    in_ms = in_ms < 0 ? 0 : in_ms > TIMER_MAX_MS ? TIMER_MAX_MS : in_ms;
-    const struct timeval tv = {.tv_sec = in_ms / 1000, .tv_usec = in_ms % 1000 * 1000};
-    (void)event_add(w->timer, &tv);
+    due_arm(&w->timer, &w->heap, w->now().mono_ms);
 }
 
-static void on_timer(evutil_socket_t fd, short what, void *arg)
+static void on_due(void *arg)
 {
     struct wait *w = arg;
     int64_t now = w->now().mono_ms;
 
-    (void)fd;
-    (void)what;
-    w->armed_mono_ms = INT64_MAX;
     while (due_first(&w->heap) <= now) {
         struct client *c = (struct client *)w->heap.items[0];
-        c->is_over = now >= c->deadline_mono_ms;
+        c->is_over = c->is_over || now >= c->deadline_mono_ms;
         due_move(&w->heap, &c->due, c->is_over ? INT64_MAX : c->deadline_mono_ms);
         waiter_poke(c->waiter);
     }
@@ -285,11 +268,10 @@ struct wait *wait_new(struct http_server *server, struct event_base *base, struc
         return NULL;
     w->server = server;
     w->now = now;
-    w->armed_mono_ms = INT64_MAX;
     w->max_clients = WAIT_MAX_CLIENTS;
-    w->timer = event_new(base, -1, 0, on_timer, w);
-    if (!w->timer || !http_route(server, "GET", "/verdict", on_verdict, w) ||
-        !http_route(server, "GET only", "/wait", on_wait, w)) {
+    if (!due_timer_init(&w->timer, base, on_due, w) ||
+        !http_route(server, HTTP_GET, "/verdict", on_verdict, w) ||
+        !http_route(server, HTTP_GET_ONLY, "/wait", on_wait, w)) {
         wait_free(w);
         return NULL;
     }
@@ -318,8 +300,7 @@ void wait_free(struct wait *w)
         return;
     while (w->heap.n > 0)
         client_free((struct client *)w->heap.items[w->heap.n - 1]);
-    if (w->timer)
-        event_free(w->timer);
+    due_timer_free(&w->timer);
     due_free(&w->heap);
     free(w);
 }

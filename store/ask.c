@@ -271,7 +271,7 @@ static void hints_load(struct store *s, const struct revision *asked)
 
     if (s->hints_loaded || asked->kind != REVISION_OPAQUE)
         return;
-    (void)store_scan(s, before, false, HINT_RECORDS, on_hint, &s->hints);
+    (void)store_scan(s, before, false, HINT_RECORDS, on_hint, &s->hints, NULL);
     s->hints_loaded = true;
 }
 

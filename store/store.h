@@ -134,16 +134,22 @@ void store_unsubscribe(struct store *s, void *arg);
 /* Reading. Each call is one short read transaction; a visitor returns false to stop and must not call the
  * store. */
 typedef bool store_visit(void *arg, const struct record *r);
+/* Why less was visited than is stored; both were reported. Where it is asked for it may be NULL, for who does not mind. */
+struct store_missed {
+    bool unread;  /* LMDB failed, or memory ran out: try again */
+    bool damaged; /* a record cannot be decoded, and was left out */
+};
 /* Visits records with seq > after (or, descending, seq < after; after == 0 starts at the newest), at most max
- * of them. Returns the seq to pass as `after` to go on, or 0 when the end was reached. */
+ * of them. Returns the seq to pass as `after` to go on, or 0 when the end was reached; where ret->unread, the seq to try
+ * again with, which may be 0 too. */
 uint64_t store_scan(struct store *s, uint64_t after, bool descending, size_t max, store_visit *visit,
-                    void *arg);
+                    void *arg, struct store_missed *ret);
 /* The highest id that readers see or ever saw; 0: none. */
 uint64_t store_newest(const struct store *s);
 /* The highest id that was given and is not stored any more; 0: none. Above it nothing is missing. */
 uint64_t store_gone(const struct store *s);
-/* One record. False when it is not stored. */
-bool store_get(struct store *s, uint64_t seq, store_visit *visit, void *arg);
+/* One record. False when it is not stored, or *ret says why not. */
+bool store_get(struct store *s, uint64_t seq, store_visit *visit, void *arg, struct store_missed *ret);
 
 /* For explanations: whether the object, of the cluster that --cluster names, is known to be suspended. NULL: nobody
  * knows. arg is borrowed until store_close. */

@@ -51,19 +51,29 @@ static bool decode(struct store *s, uint64_t seq, const MDB_val *value, struct r
     return !wrong;
 }
 
-bool store_read(struct store *s, uint64_t seq, struct record_stored *ret)
+static bool read_one(struct store *s, uint64_t seq, struct record_stored *ret, struct store_missed *missed)
 {
     unsigned char bytes[8];
     MDB_val key = {sizeof bytes, bytes};
     MDB_val value;
 
+    *missed = (struct store_missed){0};
     if (seq > s->last_seq)
         return false;
     commit_key(seq, bytes);
     int status = mdb_get(s->reader, s->events, &key, &value);
-    if (status && status != MDB_NOTFOUND)
+    missed->unread = status && status != MDB_NOTFOUND;
+    if (missed->unread)
         store_report_error(s, "the store cannot be read", status);
-    return status == 0 && decode(s, seq, &value, ret);
+    missed->damaged = status == 0 && !decode(s, seq, &value, ret);
+    return status == 0 && !missed->damaged;
+}
+
+bool store_read(struct store *s, uint64_t seq, struct record_stored *ret)
+{
+    struct store_missed missed;
+
+    return read_one(s, seq, ret, &missed);
 }
 
 uint64_t store_newest(const struct store *s)
@@ -76,15 +86,19 @@ uint64_t store_gone(const struct store *s)
     return ages_gone(s->ages, s->last_seq);
 }
 
-bool store_get(struct store *s, uint64_t seq, store_visit *visit, void *arg)
+bool store_get(struct store *s, uint64_t seq, store_visit *visit, void *arg, struct store_missed *ret)
 {
     struct record_stored stored;
+    struct store_missed ignored = {0};
+    struct store_missed *missed = ret ? ret : &ignored;
 
-    if (!store_read_begin(s))
+    *missed = (struct store_missed){.unread = !store_read_begin(s)};
+    if (missed->unread)
         return false;
-    bool found = store_read(s, seq, &stored);
+    bool found = read_one(s, seq, &stored, missed);
     if (found && !record_bodies_intact(&stored.record)) {
         report_damage(s, seq, "the checksum of its bodies is wrong");
+        missed->damaged = true;
         found = false;
     }
     if (found)
@@ -101,6 +115,7 @@ struct walk {
     uint64_t seq;
     bool descending;
     bool started;
+    bool failed;
 };
 
 /* Moves to the next record that readers may see. False at the end. */
@@ -118,11 +133,13 @@ static bool walk_next(struct walk *w, uint64_t after)
         uint64_t start = !w->descending ? after + 1 : after == 0 || after > last ? last + 1 : after;
         commit_key(start, bytes);
         status = mdb_cursor_get(w->cursor, &key, &w->value, MDB_SET_RANGE);
-        if (w->descending) /* the first below start, which may be the very last there is */
+        /* Down, the first is that below start, which may be the very last there is. */
+        if (w->descending && (status == 0 || status == MDB_NOTFOUND))
             status = mdb_cursor_get(w->cursor, &key, &w->value, status == MDB_NOTFOUND ? MDB_LAST : MDB_PREV);
     }
     w->started = true;
-    if (status && status != MDB_NOTFOUND)
+    w->failed = status && status != MDB_NOTFOUND;
+    if (w->failed)
         store_report_error(w->s, "the store cannot be read", status);
     if (status)
         return false;
@@ -132,26 +149,47 @@ static bool walk_next(struct walk *w, uint64_t after)
     return w->seq <= w->s->last_seq;
 }
 
-uint64_t store_scan(struct store *s, uint64_t after, bool descending, size_t max, store_visit *visit,
-                    void *arg)
+/* The part of a scan that is between the begin and the end of its transaction. */
+static uint64_t scan(struct walk *w, uint64_t after, size_t max, store_visit *visit, void *arg,
+                     struct store_missed *ret)
 {
-    struct walk w = {.s = s, .descending = descending};
     struct record_stored stored;
     bool stopped = false;
     uint64_t visited = after;
-    uint64_t again = 0;
+    bool more = walk_next(w, after);
 
-    if (after == UINT64_MAX || !store_read_begin(s))
+    for (size_t n = 0; more && n < max && !stopped; n++) {
+        if (decode(w->s, w->seq, &w->value, &stored))
+            stopped = !visit(arg, &stored.record);
+        else
+            ret->damaged = true;
+        visited = w->seq;
+        more = walk_next(w, after);
+    }
+    ret->unread = w->failed;
+    return more || w->failed ? visited : 0;
+}
+
+uint64_t store_scan(struct store *s, uint64_t after, bool descending, size_t max, store_visit *visit,
+                    void *arg, struct store_missed *ret)
+{
+    struct walk w = {.s = s, .descending = descending};
+    struct store_missed ignored = {0};
+    struct store_missed *missed = ret ? ret : &ignored;
+    uint64_t again = after;
+
+    *missed = (struct store_missed){0};
+    if (after == UINT64_MAX)
         return 0;
-    if (mdb_cursor_open(s->reader, s->events, &w.cursor) == 0) {
-        bool more = walk_next(&w, after);
-        for (size_t n = 0; more && n < max && !stopped; n++) {
-            if (decode(s, w.seq, &w.value, &stored))
-                stopped = !visit(arg, &stored.record);
-            visited = w.seq;
-            more = walk_next(&w, after);
-        }
-        again = more ? visited : 0;
+    missed->unread = !store_read_begin(s);
+    if (missed->unread)
+        return after;
+    int status = mdb_cursor_open(s->reader, s->events, &w.cursor);
+    missed->unread = status != 0;
+    if (status) {
+        store_report_error(s, "the store cannot be read", status);
+    } else {
+        again = scan(&w, after, max, visit, arg, missed);
         mdb_cursor_close(w.cursor);
     }
     store_read_end(s);

@@ -148,9 +148,10 @@ static bool on_export(void *arg, const struct record *r)
 static bool export_all(struct store *s, struct export *x, char err[static STORE_ERROR])
 {
     struct store_stats stats;
+    struct store_missed missed;
 
-    for (uint64_t after = 0; (after = store_scan(s, after, false, 1000, on_export, x)) != 0;)
-        if (x->failed || x->damaged)
+    for (uint64_t after = 0; (after = store_scan(s, after, false, 1000, on_export, x, &missed)) != 0;)
+        if (x->failed || x->damaged || missed.unread)
             break;
     store_get_stats(s, &stats);
     if (x->damaged)

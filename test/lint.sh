@@ -21,6 +21,10 @@ hits=$(grep -nE '\b(time|gettimeofday|clock_gettime)[ ]*\(' store/*.c controller
   grep -v '^store/commit\.c:' | grep -v '^store/lock\.c:') &&
   fail "store/ and controller/ take time as an argument"$'\n'"$hits"
 
+for patch in test/mutations/*.patch; do
+  git apply --check "$patch" 2>/dev/null || fail "$patch does not apply any more: mend it (make mutate)"
+done
+
 # Sizes: a file is discussed at 600 lines; main.c may have 800, a public header 150, the Makefile 200.
 for file in "${product[@]}"; do
   lines=$(wc -l <"$file")

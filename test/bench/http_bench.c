@@ -53,7 +53,7 @@ int main(int argc, char **argv)
     struct reporter reporter = {on_report, NULL};
     struct http_config config = {.listen = {.values = {"127.0.0.1:0"}, .n = 1}};
     struct http_server *server = http_server_new(base, &config, &reporter, err);
-    if (!server || !http_route(server, "POST", "/events", on_request, server)) {
+    if (!server || !http_route(server, HTTP_POST, "/events", on_request, server)) {
         fprintf(stderr, "%s\n", err);
         return 1;
     }

@@ -272,7 +272,7 @@ static void bench_bytes(const char *dir)
     struct waiters *waiters = waiters_new(s);
     struct wait *wait = wait_new(rig.server, rig.base, moment_now);
     wait_set_store(wait, s, waiters);
-    http_route(rig.server, "GET", "/hold", on_hold, &held);
+    http_route(rig.server, HTTP_GET, "/hold", on_hold, &held);
     size_t plain = heap_of(&rig, NULL, "hold", &held);
     size_t waiting = heap_of(&rig, waiters, "wait", &none);
     printf("heap: %zu bytes a connection with its request, %zu more for a client that waits\n", plain,

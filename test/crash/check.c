@@ -124,7 +124,7 @@ enum check_result check_store(const char *dir, const struct check *check, char e
         (void)snprintf(err, CHECK_ERROR, "it does not open: %.460s", why);
         goto out;
     }
-    (void)store_scan(s, 0, false, SIZE_MAX, on_record, w);
+    (void)store_scan(s, 0, false, SIZE_MAX, on_record, w, NULL);
     *ret_records = w->seq;
     result = err[0] ? CHECK_WRONG : CHECK_OK;
     if (result == CHECK_OK && w->seq < check->acked_up_to) {

@@ -178,7 +178,7 @@ enum check_result judge_store(struct judge *j, const char *dir, bool append)
         return j->result = CHECK_NOT_OPEN;
     }
     j->n_kept = j->gone = j->coalesced = 0;
-    (void)store_scan(s, 0, false, SIZE_MAX, on_record, j);
+    (void)store_scan(s, 0, false, SIZE_MAX, on_record, j, NULL);
     for (uint64_t id = 1; id <= j->last_id && j->result == CHECK_OK; id++)
         if (j->acked[id].events > 0)
             (void)check_record(j, id);

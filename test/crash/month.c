@@ -132,7 +132,7 @@ static bool check_transitions(struct store *s, int minutes, struct walk *w)
     struct spell more;
 
     *w = (struct walk){.minutes = minutes};
-    (void)store_scan(s, 0, false, SIZE_MAX, on_record, w);
+    (void)store_scan(s, 0, false, SIZE_MAX, on_record, w, NULL);
     for (int object = 0; object < OBJECTS && !w->wrong[0]; object++)
         if (spell_of(object, w->seen[object], minutes, &more))
             (void)snprintf(w->wrong, sizeof w->wrong, "of app-%d only %d records are there", object,

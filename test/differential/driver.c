@@ -196,8 +196,8 @@ static void play_all(void)
 
     requests = evbuffer_new();
     rig_start(&rig, NULL);
-    CHECK(http_route(rig.server, "GET", "/events", on_events, &rig));
-    CHECK(http_route(rig.server, "POST", "/events", on_events, &rig));
+    CHECK(http_route(rig.server, HTTP_GET, "/events", on_events, &rig));
+    CHECK(http_route(rig.server, HTTP_POST, "/events", on_events, &rig));
     while (read_case(&bytes, &cut)) {
         play(&rig, bytes, cut, out);
         size_t len = evbuffer_get_length(out);

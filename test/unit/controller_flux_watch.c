@@ -237,7 +237,7 @@ static void test_record(void)
 
     begin();
     play(&line, true);
-    CHECK(store_get(fixture->store, 1, check_record, NULL));
+    CHECK(store_get(fixture->store, 1, check_record, NULL, NULL));
     end();
 }
 

@@ -1,6 +1,7 @@
 /* Events over HTTP with the real store: what is posted comes back, pages, errors, and nothing is acknowledged
  * early. */
 #include "http_test.h"
+#include "lmdb_fails.h"
 
 #include "http/events_priv.h"
 
@@ -525,6 +526,42 @@ static void test_long_scan_takes_turns(void)
     client_close(&other);
 }
 
+/* A store that cannot be read is not one without events. */
+static void test_store_that_cannot_be_read(void)
+{
+    static const struct {
+        const char *target;
+        enum lmdb_call call;
+        int after;
+        int status;
+    } rows[] = {
+        {"/events", LMDB_RENEW, 0, 503},       {"/events", LMDB_OPEN, 0, 503},
+        {"/events", LMDB_WALK, 0, 503},        {"/events", LMDB_WALK, 2, 503},
+        {"/events?limit=1", LMDB_GET, 0, 200}, {"/events/2", LMDB_GET, 0, 503},
+        {"/events/2", LMDB_RENEW, 0, 503},     {"/events/99", LMDB_NONE, 0, 404},
+        {"/events/2", LMDB_NONE, 0, 200},
+    };
+    struct app app;
+    struct client c;
+
+    start(&app);
+    open_store(&app, 0);
+    CHECK(store_many(&app, 3));
+    client_open(&c, &app.rig);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        harness_case("%s, call %d after %d", rows[i].target, (int)rows[i].call, rows[i].after);
+        lmdb_fails = rows[i].call;
+        lmdb_fails_after = rows[i].after;
+        CHECK_INT(get(&c, rows[i].target, NULL), rows[i].status);
+        lmdb_fails = LMDB_NONE;
+        CHECK_INT(str_has(client_in(&c), STR("\r\nRetry-After: 2\r\n")), rows[i].status == 503);
+        CHECK_INT(str_has(client_in(&c), STR("the store cannot be read")), rows[i].status == 503);
+    }
+    CHECK_INT(http_server_tally(app.rig.server)->numbers.rejected[CAUSE_STORE_FAILED], 6);
+    client_close(&c);
+    stop(&app);
+}
+
 /* A page ends at 4 MiB, and what does not fit is on the next. */
 static void test_page_ends_at_4_mib(void)
 {
@@ -565,5 +602,6 @@ int main(void)
                                        TEST(test_filters),
                                        TEST(test_long_scan_takes_turns),
                                        TEST(test_page_ends_at_4_mib),
+                                       TEST(test_store_that_cannot_be_read),
                                        {0}});
 }

@@ -122,8 +122,8 @@ static void start(struct rig *rig, const struct guard_limits *limits)
 {
     rig_start(rig, limits);
     served = 0;
-    CHECK(http_route(rig->server, "GET", "/ok", on_ok, rig));
-    CHECK(http_route(rig->server, "POST", "/ok", on_ok, rig));
+    CHECK(http_route(rig->server, HTTP_GET, "/ok", on_ok, rig));
+    CHECK(http_route(rig->server, HTTP_POST, "/ok", on_ok, rig));
 }
 
 static bool guarded(int status)
@@ -466,7 +466,7 @@ static void test_oldest_heads_make_room(void)
     limits.grace_ms = 20;
     limits.head_ms = limits.linger_ms = 10 * WAIT_MS;
     start(&rig, &limits);
-    CHECK(http_route(rig.server, "GET", "/hold", on_hold, NULL));
+    CHECK(http_route(rig.server, HTTP_GET, "/hold", on_hold, NULL));
     client_open(&kept, &rig);
     client_text(&kept, "GET /hold HTTP/1.1\r\n" H "\r\n");
     RIG_UNTIL(&rig, held != 0);

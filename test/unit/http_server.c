@@ -31,7 +31,9 @@ static void on_echo(void *arg, struct http_request *r)
     text_addf(&text, "segment=%.*s a=%.*s", STR_ARG(http_request_segment(r)),
               STR_ARG(http_request_header(r, "A")));
     if (!http_request_params(r, &params, &n, err)) {
-        http_reply_error(app->rig.server, http_request_id(r), 400, "%s", err);
+        int status =
+            http_request_params(r, &params, &n, err) ? 500 : 400; /* whoever asks, gets the same answer */
+        http_reply_error(app->rig.server, http_request_id(r), status, "%s", err);
         return;
     }
     for (size_t i = 0; i < n; i++)
@@ -56,18 +58,28 @@ static void on_post(void *arg, struct http_request *r)
     http_reply(app->rig.server, http_request_id(r), &reply);
 }
 
+#define BIG (16 << 20) /* more than the kernel takes for a client that does not read */
+
+static void on_big(void *arg, struct http_request *r)
+{
+    struct app *app = arg;
+    struct http_reply reply = {.status = 200, .body = {calloc(1, BIG), BIG}};
+    http_reply(app->rig.server, http_request_id(r), &reply);
+    free((char *)reply.body.at);
+}
+
 static void start(struct app *app, const struct guard_limits *limits)
 {
     memset(app, 0, sizeof *app);
     rig_start(&app->rig, limits);
     struct http_server *s = app->rig.server;
-    CHECK(http_route(s, "GET", "/echo", on_echo, app));
-    CHECK(http_route(s, "GET", "/echo/{id}", on_echo, app));
-    CHECK(http_route(s, "POST", "/both", on_post, app));
-    CHECK(http_route(s, "GET", "/both", on_echo, app));
-    CHECK(http_route(s, "POST", "/post", on_post, app));
-    CHECK(http_route(s, "POST", "/hold", on_hold, app));
-    CHECK(http_route(s, "GET", "/hold", on_hold, app));
+    CHECK(http_route(s, HTTP_GET, "/echo", on_echo, app));
+    CHECK(http_route(s, HTTP_GET, "/echo/{id}", on_echo, app));
+    CHECK(http_route(s, HTTP_POST, "/both", on_post, app));
+    CHECK(http_route(s, HTTP_GET, "/both", on_echo, app));
+    CHECK(http_route(s, HTTP_POST, "/post", on_post, app));
+    CHECK(http_route(s, HTTP_POST, "/hold", on_hold, app));
+    CHECK(http_route(s, HTTP_GET, "/hold", on_hold, app));
 }
 
 static void answer(struct app *app, uint64_t id)
@@ -87,6 +99,7 @@ static void test_routes(void)
         {"GET /echo?x=1&y=%2Fa%20b+c&&z", 200, "\r\n\r\nsegment= a=v x=1 y=/a b+c z="},
         {"GET /echo?", 200, "\r\n\r\nsegment= a=v"},
         {"GET /echo?x=%4", 400, "not followed by two hexadecimal digits: x"},
+        {"GET /echo?y=1&x=%4", 400, "not followed by two hexadecimal digits: x"},
         {"GET /echo?x=%gg", 400, "not followed by two hexadecimal digits: x"},
         {"GET /echo/a%2Fb", 200, "segment=a%2Fb"},
         {"GET /echo/7?x=1", 200, "segment=7 a=v x=1"},
@@ -222,6 +235,50 @@ static void test_large_body(void)
     CHECK(memcmp(body.at, bytes, HTTP_MAX_BODY) == 0);
     client_close(&c);
     free(bytes);
+    rig_stop(&app.rig);
+}
+
+/* Answers that nobody reads are bounded, whatever the route; what is posted and probed goes on. */
+static void test_answers_that_nobody_reads(void)
+{
+    static const struct {
+        const char *request;
+        int status;
+    } rows[] = {
+        {"GET /big", 503},     {"GET /echo/1", 503}, {"GET /both", 503},    {"POST /both", 200},
+        {"GET /probe/1", 200}, {"GET /admin", 200},  {"GET /nothing", 404},
+    };
+    struct app app;
+    struct client greedy[HTTP_MAX_ANSWERS / BIG + 1], c;
+    char bytes[128];
+
+    start(&app, NULL);
+    CHECK(http_route(app.rig.server, HTTP_GET, "/big", on_big, &app));
+    CHECK(http_route_open(app.rig.server, HTTP_GET, "/probe/{id}", on_echo, &app));
+    CHECK(http_route_admin(app.rig.server, HTTP_GET, "/admin", on_echo, &app));
+    client_open(&c, &app.rig);
+    for (size_t i = 0; i < sizeof greedy / sizeof greedy[0]; i++) {
+        CHECK(http_server_answer_bytes(app.rig.server) <= HTTP_MAX_ANSWERS);
+        client_open(&greedy[i], &app.rig);
+        client_text(&greedy[i], "GET /big HTTP/1.1\r\n" H "\r\n");
+        RIG_UNTIL(&app.rig, http_server_answer_bytes(app.rig.server) == (i + 1) * BIG);
+    }
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        harness_case("%s", rows[i].request);
+        snprintf(bytes, sizeof bytes, "%s HTTP/1.1\r\n" H "Content-Length: 0\r\n\r\n", rows[i].request);
+        client_text(&c, bytes);
+        CHECK_INT(client_answer(&c, NULL), rows[i].status);
+        CHECK_INT(str_has(client_in(&c), STR("\r\nRetry-After: 2\r\n")), rows[i].status == 503);
+        client_next(&c);
+    }
+    CHECK_INT(http_server_tally(app.rig.server)->numbers.rejected[CAUSE_OVERLOAD], 3);
+    client_close(&greedy[0]);
+    RIG_UNTIL(&app.rig, http_server_answer_bytes(app.rig.server) == HTTP_MAX_ANSWERS);
+    client_text(&c, "GET /echo/1 HTTP/1.1\r\n" H "\r\n");
+    CHECK_INT(client_answer(&c, NULL), 200);
+    client_close(&c);
+    for (size_t i = 1; i < sizeof greedy / sizeof greedy[0]; i++)
+        client_close(&greedy[i]);
     rig_stop(&app.rig);
 }
 
@@ -449,12 +506,49 @@ static void test_listen_addresses(void)
     event_base_free(base);
 }
 
+static int option_of(int fd, int level, int name)
+{
+    int value = -1;
+    socklen_t len = sizeof value;
+
+    CHECK_INT(getsockopt(fd, level, name, &value, &len), 0);
+    return value;
+}
+
+/* A client whose node died is noticed, also when it waits for an hour and nothing is sent to it. */
+static void test_dead_peers_are_noticed(void)
+{
+    char err[HTTP_ERROR];
+    struct sockaddr_in bound;
+    socklen_t len = sizeof bound;
+
+    int listener = listen_on(LISTEN_FLAG, "127.0.0.1:0", err);
+    CHECK_INT(getsockname(listener, (struct sockaddr *)&bound, &len), 0);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK_INT(connect(fd, (struct sockaddr *)&bound, sizeof bound), 0);
+    int accepted = accept(listener, NULL, NULL);
+    CHECK(accepted >= 0);
+    CHECK_INT(option_of(accepted, SOL_SOCKET, SO_KEEPALIVE), 1);
+    CHECK_INT(option_of(accepted, IPPROTO_TCP, TCP_NODELAY), 1);
+    CHECK(option_of(accepted, IPPROTO_TCP, TCP_KEEPIDLE) +
+              option_of(accepted, IPPROTO_TCP, TCP_KEEPINTVL) *
+                  option_of(accepted, IPPROTO_TCP, TCP_KEEPCNT) <=
+          120);
+    close(accepted);
+    close(fd);
+    close(listener);
+}
+
 static bool epoll_is_full;
 
 /* Instead of libc's. */
 int epoll_ctl(int epoll, int what, int fd, struct epoll_event *event)
 {
-    if (epoll_is_full && what == EPOLL_CTL_ADD) {
+    int listens = 0;
+    socklen_t len = sizeof listens;
+
+    (void)getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len);
+    if (epoll_is_full && what == EPOLL_CTL_ADD && !listens) {
         errno = ENOSPC;
         return -1;
     }
@@ -470,6 +564,7 @@ static void test_a_connection_that_cannot_be_watched(void)
 
     http_default_limits(&limits);
     limits.head_ms = 10 * WAIT_MS;
+    limits.connections = 1; /* its place is free again */
     start(&app, &limits);
     epoll_is_full = true;
     client_open(&c, &app.rig);
@@ -606,6 +701,7 @@ int main(void)
                                        TEST(test_head_has_no_body),
                                        TEST(test_connection_header),
                                        TEST(test_large_body),
+                                       TEST(test_answers_that_nobody_reads),
                                        TEST(test_answer_comes_later),
                                        TEST(test_client_leaves),
                                        TEST(test_half_closed_client),
@@ -613,6 +709,7 @@ int main(void)
                                        TEST(test_stop_accepting),
                                        TEST(test_stop_while_requests_come),
                                        TEST(test_listen_addresses),
+                                       TEST(test_dead_peers_are_noticed),
                                        TEST(test_out_of_descriptors),
                                        TEST(test_a_crowd_is_let_in_by_and_by),
                                        TEST(test_a_connection_that_cannot_be_watched),

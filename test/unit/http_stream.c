@@ -1,6 +1,7 @@
 /* Streams with the real store and a clock of the test's own: what is sent when, positions, comments, readers that take
  * nothing, limits; and the pieces that answers share. */
 #include "http_test.h"
+#include "lmdb_fails.h"
 
 #include "http/events.h"
 #include "http/server_priv.h"
@@ -176,7 +177,7 @@ static bool has(const struct client *c, const char *text)
 static void pass(struct app *app, int64_t ms)
 {
     mono_ms += ms;
-    event_active(app->stream->timer, EV_TIMEOUT, 0);
+    event_active(app->stream->timer.event, EV_TIMEOUT, 0);
     for (int i = 0; i < 50; i++)
         rig_loop(&app->rig, EVLOOP_NONBLOCK);
 }
@@ -206,12 +207,15 @@ static void test_stored_then_live(void)
     CHECK(has(&from_0, "Content-Type: text/event-stream\r\n") &&
           has(&from_0, "Transfer-Encoding: chunked\r\n"));
     CHECK_INT(stream_clients(app.stream), 4);
+    CHECK_INT(http_server_pending(app.rig.server), 4);
     client_close(&from_now);
     RIG_UNTIL(&app.rig, stream_clients(app.stream) == 3);
+    CHECK_INT(http_server_pending(app.rig.server), 3);
     stream_shutdown(app.stream);
     client_wait_closed(&from_0);
     CHECK(str_ends(client_in(&from_0), STR("\r\n0\r\n\r\n")));
     CHECK_INT(stream_clients(app.stream), 0);
+    RIG_UNTIL(&app.rig, http_server_pending(app.rig.server) == 0);
     client_close(&from_0);
     client_close(&from_1);
     client_close(&filtered);
@@ -254,6 +258,57 @@ static void test_many_at_once(void)
     }
     client_close(&live);
     client_close(&late);
+    stop(&app);
+}
+
+/* N events of about 1 KB in one commit: more than the live reader gets in one turn. */
+static void store_at_once(struct app *app, unsigned n)
+{
+    uint64_t newest = store_newest(app->store) + n;
+
+    for (unsigned i = 0; i < n; i++) {
+        char body[1300];
+        struct flux_event e = {.plain = true};
+        int len = make_body(body, sizeof body, "x", i, 1000);
+        e.message = (struct str){body, (size_t)len};
+        CHECK_INT(store_append(app->store, &e, e.message, VIA_WEBHOOK, wall_ms(), NULL, NULL, 0), STORE_OK);
+    }
+    RIG_UNTIL(&app->rig, store_newest(app->store) == newest);
+}
+
+/* The live pump is behind the newest record, and a client's position is not. */
+static void test_ahead_of_the_live_ones(void)
+{
+    struct app app;
+    struct client live, ahead, from_now;
+
+    start(&app);
+    store_one(&app, "a", 1, 0);
+    follow(&live, &app, "");
+    RIG_UNTIL(&app.rig, (client_poll(&live), has(&live, "id: 1\n")));
+    client_open(&ahead, &app.rig);
+    client_open(&from_now, &app.rig);
+    store_at_once(&app, MANY);
+    client_text(&ahead, "GET /events?after=1001 HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n");
+    client_text(&from_now, "GET /events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n");
+    RIG_UNTIL(&app.rig, stream_clients(app.stream) == 3);
+    CHECK(app.stream->live_at < MANY);
+    RIG_UNTIL(&app.rig, TAILQ_EMPTY(&app.stream->readers[READER_BEHIND]));
+    CHECK(app.stream->live_at < MANY); /* nobody's turn is used up by who wants nothing */
+    pass(&app, STREAM_BEAT_MS);        /* nor is a client told a position that it has passed */
+    expect_events(&live, MANY);
+    expect_events(&ahead, 0);
+    expect_events(&from_now, 0);
+    store_one(&app, "b", 2, 0);
+    expect_events(&ahead, 1);
+    expect_events(&from_now, 1);
+    expect_events(&live, MANY + 1);
+    CHECK(has(&ahead, "\nid: 1002\ndata: ") && has(&from_now, "\nid: 1002\ndata: "));
+    CHECK_INT(occurrences(&ahead, "\nid: "), 1);
+    CHECK_INT(occurrences(&from_now, "\nid: "), 2); /* the position it got at first */
+    client_close(&live);
+    client_close(&ahead);
+    client_close(&from_now);
     stop(&app);
 }
 
@@ -434,6 +489,35 @@ static void test_what_retention_took(void)
     stop(&app);
 }
 
+/* What retention takes before the live readers got it, they would miss without knowing. */
+static void test_what_retention_took_from_live_ones(void)
+{
+    struct app app;
+    struct client c;
+
+    start_keeping(&app, 60000);
+    for (unsigned i = 0; i < 2; i++) { /* the second time it begins where something is gone already */
+        harness_case("%u", i);
+        uint64_t newest = store_newest(app.store);
+        store_one(&app, "a", 3 * i, 0);
+        follow(&c, &app, "?after=0");
+        expect_events(&c, 1 + i);
+        lmdb_fails = LMDB_WALK;
+        lmdb_fails_after = 0;
+        store_one(&app, "a", 3 * i + 1, 0);
+        mono_ms += 120000;
+        RIG_UNTIL(&app.rig, store_gone(app.store) == newest + 2);
+        lmdb_fails = LMDB_NONE;
+        store_one(&app, "a", 3 * i + 2, 0);
+        client_wait_closed(&c);
+        CHECK(str_ends(client_in(&c), STR("\r\n0\r\n\r\n")));
+        CHECK_INT(occurrences(&c, "\ndata: "), 1 + i);
+        client_close(&c);
+        CHECK_INT(stream_clients(app.stream), 0);
+    }
+    stop(&app);
+}
+
 static void test_too_many(void)
 {
     struct app app;
@@ -455,6 +539,32 @@ static void test_too_many(void)
     RIG_UNTIL(&app.rig, stream_clients(app.stream) == 2);
     client_close(&c[1]);
     client_close(&c[2]);
+    stop(&app);
+}
+
+/* Readers that are behind and take nothing leave room for those that have got all. */
+static void test_slow_readers_do_not_stop_live_ones(void)
+{
+    enum { STUCK = 20, BYTES = 4000000 };
+    struct app app;
+    struct client live, stuck[STUCK];
+
+    start(&app);
+    store_one(&app, "big", 1, BYTES);
+    follow(&live, &app, "?after=1");
+    RIG_UNTIL(&app.rig, !TAILQ_EMPTY(&app.stream->readers[READER_LIVE]));
+    for (int i = 0; i < STUCK; i++) /* each has an encoding of its own */
+        follow(&stuck[i], &app, "?after=0");
+    RIG_UNTIL(&app.rig, piece_pool_bytes(app.stream->pool) >= STREAM_BEHIND_BYTES);
+    RIG_UNTIL(&app.rig, app.stream->resting && !TAILQ_EMPTY(&app.stream->readers[READER_BEHIND]));
+    store_one(&app, "a", 2, 0);
+    expect_events(&live, 1);
+    CHECK(piece_pool_bytes(app.stream->pool) < STREAM_MAX_BYTES);
+    pass(&app, STREAM_STALL_MS);
+    CHECK(app.stream->numbers.cut > 0 && app.stream->numbers.cut < STUCK);
+    client_close(&live);
+    for (int i = 0; i < STUCK; i++)
+        client_close(&stuck[i]);
     stop(&app);
 }
 
@@ -520,22 +630,39 @@ static void test_flood(void)
     }
 }
 
+/* Without chunks the end of the connection is the end of the answer (RFC 9112 section 6.3), whatever the client asks
+ * for. */
 static void test_old_protocol(void)
 {
-    struct app app;
-    struct client c;
+    static const char *headers[] = {
+        "",
+        "Connection: keep-alive\r\n",
+        "Connection: Keep-Alive\r\nConnection: keep-alive\r\n",
+        "Connection: close\r\n",
+    };
 
-    start(&app);
-    store_one(&app, "a", 1, 0);
-    client_open(&c, &app.rig);
-    client_text(&c, "GET /events?after=0 HTTP/1.0\r\nAccept: text/event-stream\r\n\r\n");
-    expect_events(&c, 1);
-    CHECK(has(&c, "\r\n\r\nid: 1\ndata: {") && !has(&c, "chunked"));
-    stream_shutdown(app.stream);
-    client_wait_closed(&c);
-    CHECK(str_ends(client_in(&c), STR("}\n\n")));
-    client_close(&c);
-    stop(&app);
+    for (size_t i = 0; i < 2 * sizeof headers / sizeof headers[0]; i++) {
+        bool is_export = i % 2 == 1;
+        struct app app;
+        struct client c;
+        char request[256];
+        start(&app);
+        store_one(&app, "a", 1, 0);
+        client_open(&c, &app.rig);
+        harness_case("%s %s", is_export ? "export" : "stream", headers[i / 2]);
+        snprintf(request, sizeof request, "GET /events?after=0 HTTP/1.0\r\n%sAccept: %s\r\n\r\n",
+                 headers[i / 2], is_export ? "application/x-ndjson" : "text/event-stream");
+        client_text(&c, request);
+        RIG_UNTIL(&app.rig, (client_poll(&c), has(&c, "}\n")));
+        CHECK(has(&c, is_export ? "\r\n\r\n{" : "\r\n\r\nid: 1\ndata: {"));
+        CHECK(!has(&c, "chunked") && !has(&c, "Content-Length") && !has(&c, "keep-alive"));
+        CHECK_INT(occurrences(&c, "\r\nConnection: close\r\n"), 1);
+        stream_shutdown(app.stream);
+        client_wait_closed(&c);
+        CHECK(str_ends(client_in(&c), is_export ? STR("}\n") : STR("}\n\n")));
+        client_close(&c);
+        stop(&app);
+    }
 }
 
 static void test_export(void)
@@ -557,6 +684,78 @@ static void test_export(void)
     client_wait_closed(&c);
     CHECK(has(&c, "\"records\":9,\"lastId\":\"31\""));
     client_close(&c);
+    stop(&app);
+}
+
+/* An export of which something is missing does not say that it is complete. */
+static void test_export_that_is_not_whole(void)
+{
+    static const struct {
+        const char *name;
+        enum lmdb_call call;
+        int after;
+        uint64_t damaged;
+    } rows[] = {
+        {"no transaction", LMDB_RENEW, 0, 0},
+        {"no cursor", LMDB_OPEN, 0, 0},
+        {"at the first record", LMDB_WALK, 0, 0},
+        {"in the middle", LMDB_WALK, 3, 0},
+        {"a damaged record", LMDB_NONE, 0, 3},
+        {"the last is damaged", LMDB_NONE, 0, 5},
+        {"damaged, and all is left out", LMDB_NONE, 0, 1},
+    };
+    struct app app;
+    struct client c;
+
+    start(&app);
+    for (unsigned i = 0; i < 5; i++)
+        store_one(&app, "a", i, 0);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        harness_case("%s", rows[i].name);
+        lmdb_fails = rows[i].call;
+        lmdb_fails_after = rows[i].after;
+        lmdb_damaged = rows[i].damaged;
+        ask(&c, &app, rows[i].damaged == 1 ? "?name=b" : "", "Accept: application/x-ndjson\r\n");
+        RIG_UNTIL(&app.rig, (client_poll(&c), c.closed)); /* over TLS without a goodbye */
+        lmdb_fails = LMDB_NONE;
+        lmdb_damaged = 0;
+        CHECK(!has(&c, "exportCrc32c") && !str_ends(client_in(&c), STR("\r\n0\r\n\r\n")));
+        client_close(&c);
+        CHECK_INT(stream_clients(app.stream), 0);
+    }
+    stop(&app);
+}
+
+/* Streams wait until the store can be read again, and miss nothing. */
+static void test_stream_that_cannot_be_read(void)
+{
+    enum lmdb_call calls[] = {LMDB_RENEW, LMDB_OPEN, LMDB_WALK};
+    struct app app;
+    struct client live, behind;
+
+    start(&app);
+    for (unsigned i = 0; i < sizeof calls / sizeof calls[0]; i++) {
+        harness_case("call %d", (int)calls[i]);
+        size_t stored = (size_t)store_newest(app.store);
+        follow(&live, &app, "");
+        RIG_UNTIL(&app.rig, (client_poll(&live), has(&live, "\nid: ")));
+        lmdb_fails = calls[i];
+        lmdb_fails_after = 0;
+        store_one(&app, "a", 2 * i + 1, 0);
+        RIG_UNTIL(&app.rig, event_pending(app.stream->live, EV_TIMEOUT, NULL)); /* to try again later */
+        CHECK_INT(app.stream->live_at, stored);
+        follow(&behind, &app, "?after=0");
+        RIG_UNTIL(&app.rig, stream_clients(app.stream) == 2 && (app.stream->resting || stored == 0));
+        lmdb_fails = LMDB_NONE;
+        expect_events(&live, 1);
+        expect_events(&behind, stored + 1);
+        store_one(&app, "a", 2 * i + 2, 0);
+        expect_events(&live, 2);
+        expect_events(&behind, stored + 2);
+        client_close(&live);
+        client_close(&behind);
+        RIG_UNTIL(&app.rig, stream_clients(app.stream) == 0);
+    }
     stop(&app);
 }
 
@@ -588,32 +787,50 @@ static void test_one_encoding_for_all(void)
     stop(&app);
 }
 
-/* STREAM_MAX_BYTES of records wait for readers that take nothing: nobody gets anything until they are cut, and then whoever
- * reads goes on where it was. */
+/* STREAM_MAX_BYTES of records wait for readers that take nothing, behind and live ones: nobody gets anything until they are
+ * cut, and then whoever reads goes on where it was. */
 static void test_no_memory_for_streams(void)
 {
-    enum { STUCK = 20, BYTES = 4000000 };
+    enum { BEHIND = 20, LIVE = 8, BYTES = 4000000 };
     struct app app;
-    struct client healthy, stuck[STUCK];
+    struct client healthy, stuck[BEHIND + LIVE];
+    char name[32];
 
     start(&app);
     store_one(&app, "big", 1, BYTES);
-    follow(&healthy, &app, "?after=1");
-    for (int i = 0; i < STUCK; i++) /* behind: each has its own encoding */
+    follow(&healthy, &app, "?after=1&name=a");
+    for (int i = 0; i < LIVE; i++) {
+        snprintf(name, sizeof name, "?after=1&name=b%d", i);
+        follow(&stuck[BEHIND + i], &app, name);
+    }
+    RIG_UNTIL(&app.rig,
+              stream_clients(app.stream) == LIVE + 1 && TAILQ_EMPTY(&app.stream->readers[READER_BEHIND]));
+    for (int i = 0; i < BEHIND; i++) /* each has its own encoding */
         follow(&stuck[i], &app, "?after=0");
-    RIG_UNTIL(&app.rig, stream_clients(app.stream) == STUCK + 1 &&
-                            piece_pool_bytes(app.stream->pool) >= STREAM_MAX_BYTES);
+    RIG_UNTIL(&app.rig, stream_clients(app.stream) == BEHIND + LIVE + 1 &&
+                            piece_pool_bytes(app.stream->pool) >= STREAM_BEHIND_BYTES);
+    for (int i = 0; i < LIVE && piece_pool_bytes(app.stream->pool) < STREAM_MAX_BYTES; i++) {
+        snprintf(name, sizeof name, "b%d", i);
+        store_one(&app, name, 2, BYTES);
+        RIG_UNTIL(&app.rig, app.stream->live_at == store_newest(app.store));
+    }
+    CHECK(piece_pool_bytes(app.stream->pool) >= STREAM_MAX_BYTES);
     CHECK(piece_pool_bytes(app.stream->pool) <= STREAM_MAX_BYTES + 2 * BYTES);
+    uint64_t first = store_newest(app.store) + 1;
     store_one(&app, "a", 2, 0);
     pass(&app, STREAM_STALL_MS - 1);
     expect_events(&healthy, 0);
     pass(&app, 1);
     store_one(&app, "a", 3, 0);
     expect_events(&healthy, 2);
-    CHECK(has(&healthy, "\nid: 2\ndata: ") && has(&healthy, "\nid: 3\ndata: "));
+    for (uint64_t id = first; id < first + 2; id++) {
+        char want[32];
+        snprintf(want, sizeof want, "\nid: %u\ndata: ", (unsigned)id);
+        CHECK(has(&healthy, want));
+    }
     CHECK(app.stream->numbers.cut >= STREAM_MAX_BYTES / BYTES);
     client_close(&healthy);
-    for (int i = 0; i < STUCK; i++)
+    for (int i = 0; i < BEHIND + LIVE; i++)
         client_close(&stuck[i]);
     stop(&app);
 }
@@ -651,16 +868,21 @@ int main(void)
 {
     return harness_run((struct test[]){TEST(test_stored_then_live),
                                        TEST(test_many_at_once),
+                                       TEST(test_ahead_of_the_live_ones),
                                        TEST(test_beat),
                                        TEST(test_reader_that_takes_nothing),
                                        TEST(test_slow_reader_gets_all),
                                        TEST(test_positions),
                                        TEST(test_what_retention_took),
+                                       TEST(test_what_retention_took_from_live_ones),
                                        TEST(test_store_is_opening),
                                        TEST(test_too_many),
+                                       TEST(test_slow_readers_do_not_stop_live_ones),
                                        TEST(test_flood),
                                        TEST(test_old_protocol),
                                        TEST(test_export),
+                                       TEST(test_export_that_is_not_whole),
+                                       TEST(test_stream_that_cannot_be_read),
                                        TEST(test_one_encoding_for_all),
                                        TEST(test_no_memory_for_streams),
                                        TEST(test_piece),

@@ -127,9 +127,11 @@ __attribute__((unused)) static void rig_stop(struct rig *rig)
 #endif
 }
 
+/* One turn, as the process has them: after each, what is queued goes to the store's writer. Without EVLOOP_ONCE libevent
+ * goes on as long as an event is active, so nobody would see how far a turn gets. */
 __attribute__((unused)) static void rig_loop(struct rig *rig, int flags)
 {
-    event_base_loop(rig->base, flags);
+    event_base_loop(rig->base, flags | EVLOOP_ONCE);
     if (rig->on_turn)
         rig->on_turn(rig->on_turn_arg);
 }
@@ -151,7 +153,7 @@ __attribute__((unused)) static void rig_turn(struct rig *rig, int ms)
 {
     struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
     event_base_loopexit(rig->base, &tv);
-    rig_loop(rig, EVLOOP_ONCE);
+    rig_loop(rig, 0);
 }
 
 /* Turns until the condition holds or WAIT_MS have passed. */

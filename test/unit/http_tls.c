@@ -22,8 +22,8 @@ static void start(struct rig *rig, const struct guard_limits *limits)
 {
     rig_start(rig, limits);
     served = 0;
-    CHECK(http_route(rig->server, "GET", "/ok", on_ok, rig));
-    CHECK(http_route(rig->server, "POST", "/ok", on_ok, rig));
+    CHECK(http_route(rig->server, HTTP_GET, "/ok", on_ok, rig));
+    CHECK(http_route(rig->server, HTTP_POST, "/ok", on_ok, rig));
 }
 
 static void write_file(const char *file, const char *bytes, size_t len)
@@ -812,6 +812,7 @@ static void test_each_allocation_fails_once(void)
         allocations_left = -1;
         client_close(&c);
         ERR_clear_error();
+        RIG_UNTIL(&rig, http_server_connections(rig.server) == 0); /* nothing of it is served any more */
         int fd = plain_open(&rig);
         CHECK(send(fd, GET_OK, strlen(GET_OK), MSG_NOSIGNAL) > 0);
         served = 0;

@@ -28,9 +28,11 @@ static int64_t clock_of(clockid_t id)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+static int64_t set_back_ms; /* somebody did so to the wall clock */
+
 static struct moment now(void)
 {
-    return (struct moment){clock_of(CLOCK_REALTIME), clock_of(CLOCK_BOOTTIME)};
+    return (struct moment){clock_of(CLOCK_REALTIME) - set_back_ms, clock_of(CLOCK_BOOTTIME)};
 }
 
 static void on_store(evutil_socket_t fd, short what, void *arg)
@@ -581,6 +583,24 @@ static void test_shutdown(void)
     stop(&app);
 }
 
+/* A moment at which the answer might change comes between the shutdown and the answer. */
+static void test_shutdown_at_a_moment(void)
+{
+    struct app app;
+    struct client c;
+
+    start(&app);
+    begin_wait(&c, &app, "revision=r&failAfter=100ms&timeout=1h");
+    tell(&app, "web", "r", "BuildFailed", 0);
+    set_back_ms = 3600000; /* so it does not change then */
+    usleep(150000);
+    wait_shutdown(app.wait);
+    CHECK_INT(client_answer(&c, NULL), 503);
+    set_back_ms = 0;
+    client_close(&c);
+    stop(&app);
+}
+
 /* The end comes while clients wait: nothing is answered, nothing leaks. */
 static void test_end_while_waiting(void)
 {
@@ -609,6 +629,7 @@ int main(void)
                                        TEST(test_waiting_is_quiet),
                                        TEST(test_the_connection_goes_on),
                                        TEST(test_shutdown),
+                                       TEST(test_shutdown_at_a_moment),
                                        TEST(test_end_while_waiting),
                                        {0}});
 }

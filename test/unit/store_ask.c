@@ -225,7 +225,7 @@ static void check_against_all(struct fixture *f, uint64_t *random, int64_t at_ms
     when.facts = &facts;
     if (random_next(random) % 3 == 0)
         when.failures_from_ms = at_ms - (int64_t)(random_next(random) % 40000);
-    CHECK_INT(store_scan(f->store, 0, false, 128, on_copy, copies), 0);
+    CHECK_INT(store_scan(f->store, 0, false, 128, on_copy, copies, NULL), 0);
     for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++) {
         struct question *q = question_of(asked[i], objects_asked[random_next(random) % 4], NULL);
         struct verdict *got = ask(f->store, q, when, NULL);

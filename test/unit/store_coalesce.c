@@ -97,7 +97,7 @@ static bool on_copy(void *arg, const struct record *r)
 static struct copy get(struct fixture *f, uint64_t seq)
 {
     struct copy copy = {0};
-    CHECK(store_get(f->store, seq, on_copy, &copy));
+    CHECK(store_get(f->store, seq, on_copy, &copy, NULL));
     return copy;
 }
 
@@ -503,8 +503,8 @@ static void ask_both(struct worlds *w)
         now.failures_from_ms = straddle.received_ms = w->now_ms - pick(w, 8000);
     if (pick(w, 3) == 0)
         q.since_ms = straddle.effective_ms = w->now_ms - pick(w, 30000);
-    (void)store_scan(w->merged->store, 0, false, SIZE_MAX, on_straddle, &straddle);
-    (void)store_scan(w->plain->store, 0, false, SIZE_MAX, on_straddle, &straddle);
+    (void)store_scan(w->merged->store, 0, false, SIZE_MAX, on_straddle, &straddle, NULL);
+    (void)store_scan(w->plain->store, 0, false, SIZE_MAX, on_straddle, &straddle, NULL);
     enum compared what = promised(w, &q, &straddle);
     w->asked[what]++;
     if (what == COMPARE_NONE)

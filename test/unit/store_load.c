@@ -105,7 +105,7 @@ static void check_index(struct store *s)
     struct seqs found = {0};
 
     pairs = (struct pairs){.s = s};
-    CHECK_INT(store_scan(s, 0, false, SIZE_MAX, on_record, &pairs), 0);
+    CHECK_INT(store_scan(s, 0, false, SIZE_MAX, on_record, &pairs, NULL), 0);
     CHECK(pairs.n > RECORDS);
     qsort(pairs.at, pairs.n, sizeof pairs.at[0], by_key);
     for (size_t i = 0; i < pairs.n; i += found.n) {

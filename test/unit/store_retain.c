@@ -153,7 +153,7 @@ static bool on_seq(void *arg, const struct record *r)
 static const char *stored(struct fixture *f, char out[static 200])
 {
     out[0] = '\0';
-    (void)store_scan(f->store, 0, false, SIZE_MAX, on_seq, out);
+    (void)store_scan(f->store, 0, false, SIZE_MAX, on_seq, out, NULL);
     return out;
 }
 
@@ -396,7 +396,7 @@ static void test_little_memory(void)
     fixture_turn(f);
     most_memory = SIZE_MAX;
     CHECK_INT(f->store->stats.records, RECORDS - 85);
-    (void)store_scan(f->store, 0, false, SIZE_MAX, on_check_keys, f->store);
+    (void)store_scan(f->store, 0, false, SIZE_MAX, on_check_keys, f->store, NULL);
     (void)tick(f, NOW_MS + 2 * DAY_MS);
     CHECK_INT(f->store->stats.records, 0);
     fixture_free(f);

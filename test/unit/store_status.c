@@ -108,7 +108,7 @@ static void test_as_from_all_records(void)
                 e = past[rand_r(&state) % (unsigned)i];
             struct record_stored said = store_statement(f->store, &e, STR("{}"), VIA_STATUS, now_ms);
             struct model m = {.said = &said.record};
-            (void)store_scan(f->store, 0, false, SIZE_MAX, on_record, &m);
+            (void)store_scan(f->store, 0, false, SIZE_MAX, on_record, &m, NULL);
             bool want = m.same > 0 || (m.newest.seq > 0 && same(&said.record, &m.newest));
             harness_case("round %d, event %d", round, i);
             CHECK_INT(known(f, e, now_ms) > 0, want);

@@ -1,4 +1,5 @@
 /* The store: what it acknowledges is there after a restart, in order, once. */
+#include "lmdb_fails.h"
 #include "store_fixture.h"
 
 #include <errno.h>
@@ -47,7 +48,7 @@ static void test_append_and_reopen(void)
     CHECK_INT(fixture_store(f, &ks, NOW_MS), 1);
     for (int i = 0; i < 2; i++) {
         seen.n = 0;
-        CHECK(store_get(f->store, 1, on_seen, &seen));
+        CHECK(store_get(f->store, 1, on_seen, &seen, NULL));
         CHECK_INT(seen.n, 1);
         CHECK_INT(seen.last.class, CLASS_SUCCESS);
         CHECK_INT(seen.last.count, 1);
@@ -57,8 +58,8 @@ static void test_append_and_reopen(void)
         CHECK(strstr(seen.body, "5394cb7f") != NULL);
         fixture_reopen(f);
     }
-    CHECK(!store_get(f->store, 2, on_seen, &seen));
-    CHECK(!store_get(f->store, 0, on_seen, &seen));
+    CHECK(!store_get(f->store, 2, on_seen, &seen, NULL));
+    CHECK(!store_get(f->store, 0, on_seen, &seen, NULL));
     CHECK_INT(fixture_store(f, &(struct said){.reason = "x"}, NOW_MS), 2);
     fixture_free(f);
 }
@@ -83,7 +84,7 @@ static void test_effective_time(void)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         harness_case("%s", rows[i].name);
         struct said said = {.reason = rows[i].name, .timestamp_ms = rows[i].timestamp_ms};
-        CHECK(store_get(f->store, fixture_store(f, &said, NOW_MS), on_seen, &seen));
+        CHECK(store_get(f->store, fixture_store(f, &said, NOW_MS), on_seen, &seen, NULL));
         CHECK_INT(seen.last.last.effective_ms, rows[i].effective_ms);
         CHECK_INT(seen.last.last.by_arrival, rows[i].by_arrival);
     }
@@ -96,12 +97,12 @@ static void test_received_never_decreases(void)
     struct seen seen = {0};
 
     (void)fixture_store(f, &(struct said){.reason = "1"}, NOW_MS);
-    CHECK(
-        store_get(f->store, fixture_store(f, &(struct said){.reason = "2"}, NOW_MS - 1000), on_seen, &seen));
+    CHECK(store_get(f->store, fixture_store(f, &(struct said){.reason = "2"}, NOW_MS - 1000), on_seen, &seen,
+                    NULL));
     CHECK_INT(seen.last.first.received_ms, NOW_MS);
     fixture_reopen(f);
-    CHECK(
-        store_get(f->store, fixture_store(f, &(struct said){.reason = "3"}, NOW_MS - 1000), on_seen, &seen));
+    CHECK(store_get(f->store, fixture_store(f, &(struct said){.reason = "3"}, NOW_MS - 1000), on_seen, &seen,
+                    NULL));
     CHECK_INT(seen.last.first.received_ms, NOW_MS);
     fixture_free(f);
 }
@@ -117,9 +118,9 @@ static void test_cluster_flag(void)
     CHECK(f->store != NULL);
     (void)fixture_store(f, &(struct said){.reason = "1"}, NOW_MS);
     (void)fixture_store(f, &(struct said){.reason = "2", .cluster = "other"}, NOW_MS);
-    CHECK(store_get(f->store, 1, on_seen, &seen));
+    CHECK(store_get(f->store, 1, on_seen, &seen, NULL));
     CHECK_STR(seen.last.cluster, STR("prod"));
-    CHECK(store_get(f->store, 2, on_seen, &seen));
+    CHECK(store_get(f->store, 2, on_seen, &seen, NULL));
     CHECK_STR(seen.last.cluster, STR("other"));
     fixture_free(f);
 }
@@ -272,17 +273,17 @@ static void test_nothing_before_the_commit(void)
         CHECK_INT(poll(&fd, 1, 0), 0);
         CHECK_INT(f->n_done, 0);
         CHECK_INT(told, 0);
-        CHECK(!store_get(f->store, 1, on_seen, &seen));
-        CHECK_INT(store_scan(f->store, 0, false, 10, on_seen, &seen), 0);
+        CHECK(!store_get(f->store, 1, on_seen, &seen, NULL));
+        CHECK_INT(store_scan(f->store, 0, false, 10, on_seen, &seen, NULL), 0);
         CHECK_INT(seen.n, 0);
     }
     (void)sem_post(&gate.open);
     /* On disk, but not yet published: who reads it now would be told of it a second time. */
     struct pollfd returned = {.fd = store_fd(f->store), .events = POLLIN};
     CHECK_INT(poll(&returned, 1, DEADLINE_MS), 1);
-    CHECK(!store_get(f->store, 1, on_seen, &seen));
-    CHECK_INT(store_scan(f->store, 0, false, 10, on_seen, &seen), 0);
-    CHECK_INT(store_scan(f->store, 0, true, 10, on_seen, &seen), 0);
+    CHECK(!store_get(f->store, 1, on_seen, &seen, NULL));
+    CHECK_INT(store_scan(f->store, 0, false, 10, on_seen, &seen, NULL), 0);
+    CHECK_INT(store_scan(f->store, 0, true, 10, on_seen, &seen, NULL), 0);
     CHECK_INT(seen.n, 0);
     fixture_turn(f);
     CHECK_INT(f->n_done, 1);
@@ -454,7 +455,7 @@ static void test_close_commits(void)
     CHECK_INT(f->n_done, 1);
     CHECK_INT(f->done[0].status, STORE_OK);
     fixture_open(f);
-    CHECK(store_get(f->store, 1, on_seen, &seen));
+    CHECK(store_get(f->store, 1, on_seen, &seen, NULL));
     fixture_free(f);
 }
 
@@ -486,8 +487,8 @@ static void test_scan(void)
     struct fixture *f = fixture_new();
     struct seen seen = {0};
 
-    CHECK_INT(store_scan(f->store, 0, false, 10, on_seen, &seen), 0);
-    CHECK_INT(store_scan(f->store, 0, true, 10, on_seen, &seen), 0);
+    CHECK_INT(store_scan(f->store, 0, false, 10, on_seen, &seen, NULL), 0);
+    CHECK_INT(store_scan(f->store, 0, true, 10, on_seen, &seen, NULL), 0);
     CHECK_INT(seen.n, 0);
     for (int i = 0; i < 10; i++) {
         char reason[16];
@@ -497,7 +498,7 @@ static void test_scan(void)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         harness_case("%s", rows[i].name);
         seen.n = 0;
-        CHECK_INT(store_scan(f->store, rows[i].after, rows[i].descending, rows[i].max, on_seen, &seen),
+        CHECK_INT(store_scan(f->store, rows[i].after, rows[i].descending, rows[i].max, on_seen, &seen, NULL),
                   rows[i].again);
         CHECK_INT(seen.n, rows[i].n);
         for (size_t j = 0; j < seen.n; j++)
@@ -505,7 +506,7 @@ static void test_scan(void)
     }
     harness_case("stopped by the visitor");
     seen.n = 0;
-    CHECK_INT(store_scan(f->store, 3, false, 10, on_first_only, &seen), 4);
+    CHECK_INT(store_scan(f->store, 3, false, 10, on_first_only, &seen, NULL), 4);
     CHECK_INT(seen.n, 1);
     fixture_free(f);
 }
@@ -711,10 +712,74 @@ static void test_damaged_body_is_not_given_away(void)
     fixture_close(f);
     rewrite(f, "events", (struct str){"\0\0\0\0\0\0\0\1", 8}, flip_body);
     fixture_open(f);
-    CHECK(!store_get(f->store, 1, on_seen, &seen));
+    CHECK(!store_get(f->store, 1, on_seen, &seen, NULL));
     CHECK_TEXT(f->last_error, "a stored record is damaged");
-    CHECK_INT(store_scan(f->store, 0, false, 10, on_first_only, &seen), 0);
+    CHECK_INT(store_scan(f->store, 0, false, 10, on_first_only, &seen, NULL), 0);
     CHECK_INT(seen.n, 1);
+    fixture_free(f);
+}
+
+/* Who reads must be able to tell the end from a failure. */
+static void test_what_could_not_be_read(void)
+{
+    static const struct {
+        const char *name;
+        enum lmdb_call call;
+        int after;
+        bool descending;
+        size_t max;
+        uint64_t again;
+        size_t n;
+    } rows[] = {
+        {"no transaction", LMDB_RENEW, 0, false, 10, 2, 0},
+        {"no cursor", LMDB_OPEN, 0, false, 10, 2, 0},
+        {"at the first", LMDB_WALK, 0, false, 10, 2, 0},
+        {"in the middle", LMDB_WALK, 2, false, 10, 4, 2},
+        {"behind a page", LMDB_WALK, 2, false, 2, 4, 2},
+        {"at the end", LMDB_WALK, 3, false, 10, 5, 3},
+        {"down, at the first", LMDB_WALK, 0, true, 10, 2, 0},
+    };
+    struct fixture *f = fixture_new();
+    struct seen seen = {0};
+    struct store_missed missed;
+
+    for (int i = 0; i < 5; i++)
+        (void)fixture_store(f, &(struct said){.reason = (char[]){(char)('a' + i), '\0'}}, NOW_MS);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        harness_case("%s", rows[i].name);
+        seen.n = 0;
+        lmdb_fails = rows[i].call;
+        lmdb_fails_once = true;
+        lmdb_fails_after = rows[i].after;
+        CHECK_INT(store_scan(f->store, 2, rows[i].descending, rows[i].max, on_seen, &seen, &missed),
+                  rows[i].again);
+        lmdb_fails = LMDB_NONE;
+        CHECK(missed.unread && !missed.damaged);
+        CHECK_INT(seen.n, rows[i].n);
+        CHECK_TEXT(f->last_error, "the store cannot be read");
+    }
+    for (enum lmdb_call call = LMDB_RENEW; call <= LMDB_GET; call += LMDB_GET - LMDB_RENEW) {
+        harness_case("one, call %d", (int)call);
+        lmdb_fails = call;
+        lmdb_fails_after = 0;
+        CHECK(!store_get(f->store, 1, on_seen, &seen, &missed));
+        lmdb_fails = LMDB_NONE;
+        CHECK(missed.unread && !missed.damaged);
+    }
+    harness_case("damaged");
+    seen.n = 0;
+    lmdb_damaged = 2;
+    CHECK_INT(store_scan(f->store, 0, false, 10, on_seen, &seen, &missed), 0);
+    CHECK(missed.damaged && !missed.unread);
+    CHECK_INT(seen.n, 4);
+    CHECK(!store_get(f->store, 2, on_seen, &seen, &missed));
+    CHECK(missed.damaged && !missed.unread);
+    lmdb_damaged = 0;
+    harness_case("nothing");
+    CHECK_INT(store_scan(f->store, 0, false, 10, on_seen, &seen, &missed), 0);
+    CHECK(!missed.damaged && !missed.unread);
+    CHECK(!store_get(f->store, 99, on_seen, &seen, &missed));
+    CHECK(!missed.damaged && !missed.unread);
     fixture_free(f);
 }
 
@@ -833,6 +898,7 @@ int main(void)
                                        TEST(test_second_process),
                                        TEST(test_refuses_what_it_cannot_trust),
                                        TEST(test_damaged_body_is_not_given_away),
+                                       TEST(test_what_could_not_be_read),
                                        TEST(test_bad_directories),
                                        TEST(test_foreign_file),
                                        TEST(test_modes),

@@ -35,7 +35,7 @@ static void test_appends_while_commits_run(void)
         store_flush(f->store);
         store_dispatch(f->store);
         if (i % 16 == 0)
-            (void)store_scan(f->store, 0, true, 8, on_any, &bytes);
+            (void)store_scan(f->store, 0, true, 8, on_any, &bytes, NULL);
         if (i % 512 == 0)
             fixture_turn(f);
     }
