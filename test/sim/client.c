@@ -193,12 +193,17 @@ static bool is_object(const char *text)
 }
 
 /* Whether the controller must take notice: it does not listen to what is said about a Run that it has forgotten. */
-static bool is_cared_for(const struct sim *s, const struct request *r)
+static bool is_known(const struct sim *s, const struct request *r)
 {
     const struct state *state = r->life >= 0 ? api_state(s, (unsigned)r->life) : NULL;
 
-    return state && !state->deleted && !state->deleting && state->outcome != OUTCOME_TRUE &&
-           state->outcome != OUTCOME_FALSE && !s->lives[r->life].out_of_sight;
+    return state && !state->deleted && !state->deleting && !s->lives[r->life].out_of_sight;
+}
+
+static bool is_cared_for(const struct sim *s, const struct request *r)
+{
+    return is_known(s, r) && api_state(s, (unsigned)r->life)->outcome != OUTCOME_TRUE &&
+           api_state(s, (unsigned)r->life)->outcome != OUTCOME_FALSE;
 }
 
 /* Whoever waited for its turn to try owes what it owes from now on. */
@@ -227,9 +232,9 @@ static void tell(struct sim *s, const struct request *r)
             s->states[r->answer_version - s->states[0].version].life == (unsigned)r->life)
             l->known = r->answer_version;
     }
-    if (r->status == 0 || r->status >= 500 || r->status == 429 || r->status == 401 || r->status == 403)
+    if ((r->status == 0 || r->status >= 500 || r->status == 429) && r->retry_after_ms <= 0)
         s->outage = true;
-    else if (r->kind == A_PATCH && good && is_cared_for(s, r))
+    else if (r->kind == A_PATCH && (r->status == 200 || r->status == 422) && is_known(s, r))
         outage_is_over(s);
     if (r->status == 429 && r->retry_after_ms > 0) {
         int64_t until = s->now_ms + r->retry_after_ms;

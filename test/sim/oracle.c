@@ -299,13 +299,18 @@ static unsigned with_what_counts(const struct sim *s, const struct state *at)
 }
 
 /* What is on disk may be seen a moment before it is acknowledged, when it became part of a record that was there. */
+static bool may_be_seen(const struct sim *s, const struct said *e)
+{
+    return e->appended && !e->acknowledged && e->arrival <= s->n_flushed && s->kept[e->record].seq != 0;
+}
+
 unsigned oracle(struct sim *s, const struct state *at)
 {
     unsigned may = with_what_counts(s, at);
     bool any = false;
 
     for (unsigned i = 0; i < s->n_said; i++) {
-        s->said[i].presumed = s->said[i].appended && !s->said[i].acknowledged;
+        s->said[i].presumed = may_be_seen(s, &s->said[i]);
         any = any || s->said[i].presumed;
     }
     if (any)

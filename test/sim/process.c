@@ -103,10 +103,13 @@ void process_receive(struct sim *s, unsigned which)
 
 /* What the writer has changed is seen at once, what it has added only when its commit is dispatched; so it is always
  * waited for, lest the story depend on how fast it is. */
-static void await_writer(const struct sim *s)
+static void await_writer(struct sim *s)
 {
-    if (s->store->in_flight)
-        commit_wait(s->store->committer);
+    if (!s->store->in_flight)
+        return;
+    commit_wait(s->store->committer);
+    if (!s->store->queue.first)
+        s->n_flushed = s->n_arrived;
 }
 
 void process_commit(struct sim *s)

@@ -279,6 +279,7 @@ struct sim {
     struct kept kept[SAID_MOST];
     unsigned n_kept;
     uint64_t n_arrived;
+    uint64_t n_flushed; /* of them, given to the writer */
     unsigned n_acknowledged;
     int64_t last_received_ms;
     uint64_t last_seq;
