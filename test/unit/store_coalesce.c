@@ -657,6 +657,35 @@ static void test_last_word_of_an_object(void)
     }
 }
 
+/* The key of one of the object's tracks turns out to be another object's as well: then all records are looked at. */
+static void test_last_word_under_a_shared_key(void)
+{
+    struct fixture *f = fixture_new();
+    struct said failure = apps("HealthCheckFailed", 0), progress = apps("Progressing", 0);
+    struct said other = apps("Progressing", 0);
+
+    failure.body = "failure";
+    progress.body = "progress";
+    other.name = "other";
+    CHECK_INT(fixture_store(f, &progress, AT(0)), 1);
+    CHECK_INT(fixture_store(f, &failure, AT(1)), 2);
+    CHECK_INT(fixture_store(f, &other, AT(2)), 3);
+    struct record r = get(f, 1).r;
+    r.kind = str_of(progress.kind);
+    r.namespace = str_of(progress.namespace);
+    r.name = str_of(progress.name);
+    r.cluster = STR("");
+    uint64_t track = key_of_track(f->store->seed, &r);
+    CHECK(index_set(f->store->index, track, 3));
+    CHECK_INT(fixture_store(f, &failure, AT(3)), 2);
+    CHECK_INT(get(f, 2).r.count, 1);
+    CHECK_INT(fixture_store(f, &progress, AT(4)), 4);
+    CHECK(index_set(f->store->index, track, 3));
+    CHECK_INT(fixture_store(f, &failure, AT(5)), 2);
+    CHECK_INT(get(f, 2).r.count, 2);
+    fixture_free(f);
+}
+
 int main(void)
 {
     fixture_in_memory();
@@ -670,5 +699,6 @@ int main(void)
                                        TEST(test_same_verdicts_with_retention),
                                        TEST(test_retry),
                                        TEST(test_last_word_of_an_object),
+                                       TEST(test_last_word_under_a_shared_key),
                                        {0}});
 }
