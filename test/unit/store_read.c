@@ -66,19 +66,19 @@ static void test_damage_is_no_log_storm(void)
     (void)fixture_store(f, &(struct said){.name = "a", .reason = "BuildFailed"}, NOW_MS);
     (void)fixture_store(f, &(struct said){.name = "b", .reason = "BuildFailed"}, NOW_MS);
     f->store->reporter = (struct reporter){on_report, &reports};
-    CHECK(store_get(f->store, 2, on_nothing, NULL));
+    CHECK(store_get(f->store, 2, on_nothing, NULL, NULL));
     CHECK_INT(reports.n, 0);
     damage(f->store, 2);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         harness_case("%lld ms", (long long)(rows[i].at_ms - NOW_MS));
         (void)store_tick(f->store, rows[i].at_ms);
         for (int n = 0; n < 10; n++)
-            CHECK(!store_get(f->store, 2, on_nothing, NULL));
+            CHECK(!store_get(f->store, 2, on_nothing, NULL, NULL));
         CHECK_INT(reports.n, rows[i].lines);
         CHECK_INT(reports.times, rows[i].times);
         CHECK_INT(reports.id, 2);
     }
-    CHECK(store_get(f->store, 1, on_nothing, NULL));
+    CHECK(store_get(f->store, 1, on_nothing, NULL, NULL));
     fixture_free(f);
 }
 
