@@ -5,7 +5,8 @@
  * - A Run has at most one PATCH under way, ends once, and never changes afterwards.
  * - startTime stays, unless a new attempt begins; there are no more attempts than were asked for.
  * - Nothing is owed for longer than a timer is late: when the process knows the newest version of a Run, no request is
- *   under way and none failed a moment ago, then the oracle has nothing to do for it either.
+ *   under way and none failed a moment ago, then the oracle has nothing to do for it either. While nothing can be
+ *   written, for longer than it takes until the Run has had its turn to try.
  * - Retry-After is kept, explanations are rare, and no Run costs many requests a minute.
  * - A Kubernetes Event tells what the API has, and an end only once.
  */
