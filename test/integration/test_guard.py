@@ -4,6 +4,7 @@ docs/http-limits.md says what is refused and how; test/unit/http_guard.c has eve
 test/differential those that nobody thought of.
 """
 
+import collections
 import http.client
 import os
 import re
@@ -95,6 +96,7 @@ def test_two_thousand_connections_with_256_descriptors(make_server, monkeypatch,
     """Silent, slow or refused: whoever sends a request is served all the while, since the others end for it."""
     limited(monkeypatch, tmp_path, 256)
     server = make_server()
+    came = time.monotonic()
     clients = crowd(server, 2000, say)
     try:
         start = time.monotonic()
@@ -108,8 +110,8 @@ def test_two_thousand_connections_with_256_descriptors(make_server, monkeypatch,
         for client in clients:
             client.close()
     answers_within(server, 1)
-    lines = [line for line in server.logs() if "connection" in str(line.get("msg"))]
-    assert 1 <= len(lines) <= time.monotonic() - start + 2, lines
+    said = collections.Counter(line["msg"] for line in server.logs() if "connection" in str(line.get("msg")))
+    assert said and max(said.values()) <= time.monotonic() - came + 1, said  # once a second for each cause
 
 
 def admin_port(server):
