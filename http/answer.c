@@ -76,7 +76,9 @@ void http_send_error(struct http_server *s, struct evhttp_request *req, int stat
 void http_refuse(struct http_server *s, struct evhttp_request *req, enum http_cause cause, int status,
                  struct str why, const struct http_header *extra)
 {
-    tally_refused(http_server_tally(s), cause, status, NULL, why, http_mono_ms());
+    struct str target = str_of(evhttp_request_get_uri(req));
+
+    tally_refused(http_server_tally(s), cause, status, str_split(&target, '?'), why, http_mono_ms());
     http_send_error(s, req, status, why, extra);
 }
 

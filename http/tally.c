@@ -148,7 +148,7 @@ static bool may_report(struct tally_line *line, int64_t now_ms)
     return true;
 }
 
-void tally_refused(struct tally *t, enum http_cause cause, int status, const char *path, struct str why,
+void tally_refused(struct tally *t, enum http_cause cause, int status, struct str path, struct str why,
                    int64_t now_ms)
 {
     struct tally_line *line = &t->causes[cause];
@@ -162,7 +162,8 @@ void tally_refused(struct tally *t, enum http_cause cause, int status, const cha
     /* A field without a name ends the list. */
     REPORT(t->reporter, level, status == 401 ? "request denied" : "request refused",
            FIELD_INT("status", status), FIELD_TEXT("cause", causes[cause].label), FIELD_STR("error", why),
-           FIELD_INT("requests", line->since), FIELD_TEXT(path ? "path" : NULL, path));
+           FIELD_INT("requests", line->since),
+           FIELD_STR(path.len ? "path" : NULL, str_cut_utf8(path, TALLY_PATH)));
     line->since = 0;
 }
 

@@ -89,11 +89,14 @@ struct tally {
 /* Of struct http_numbers. */
 extern const struct metric tally_metrics[];
 
+#define TALLY_PATH 128 /* bytes of a path in a log line */
+
 /* now_ms: on a clock that only goes forward. */
 
 void tally_answered(struct tally *t, int status);
-/* path: of the route; NULL when there is none. why: one sentence, never a secret. */
-void tally_refused(struct tally *t, enum http_cause cause, int status, const char *path, struct str why,
+/* path: without the query, written up to TALLY_PATH bytes; STR_NONE where no request was read. why: one sentence,
+ * never a secret. */
+void tally_refused(struct tally *t, enum http_cause cause, int status, struct str path, struct str why,
                    int64_t now_ms);
 /* True when it is to be reported. */
 bool tally_paused(struct tally *t, enum http_pause pause, int64_t now_ms);

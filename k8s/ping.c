@@ -125,6 +125,18 @@ static void on_answer(struct ping *p, struct str body)
     json_decref(answer);
 }
 
+/* The client speaks of its own flags; whoever reads the line gave others. */
+static void translate(char err[static PING_ERROR], const char *from, const char *to)
+{
+    char line[PING_ERROR];
+    const char *at = strstr(err, from);
+
+    if (!at)
+        return;
+    (void)snprintf(line, sizeof line, "%.*s%s%s", (int)(at - err), err, to, at + strlen(from));
+    memcpy(err, line, sizeof line);
+}
+
 static void on_reply(void *arg, uint64_t token, const struct k8s_reply *reply)
 {
     struct ping *p = arg;
@@ -137,26 +149,18 @@ static void on_reply(void *arg, uint64_t token, const struct k8s_reply *reply)
         on_answer(p, reply->body);
         return;
     }
-    if (reply->status)
+    if (reply->status) {
+        struct str body = str_trim(reply->body);
         (void)snprintf(p->err, PING_ERROR, "%s: %d %.*s", what, reply->status,
-                       (int)(reply->body.len < 200 ? reply->body.len : 200), reply->body.at);
-    else
+                       (int)(body.len < 200 ? body.len : 200), body.at);
+    } else {
         (void)snprintf(p->err, PING_ERROR, "%s: no answer: %.200s", what, reply->error);
+        translate(p->err, "--kube-ca-file", "--server-ca-file");
+    }
     if (reply->status != 0 && reply->status != 503)
         finish(p);
     else
         k8s_timer_set(p->again, PING_AGAIN_MS);
-}
-
-/* The client speaks of its own flags; whoever reads the line gave others. */
-static void translate(char err[static PING_ERROR], const char *from, const char *to)
-{
-    char line[PING_ERROR];
-
-    if (!str_starts(str_of(err), str_of(from)))
-        return;
-    (void)snprintf(line, sizeof line, "%s%s", to, err + strlen(from));
-    memcpy(err, line, sizeof line);
 }
 
 static struct k8s_client *connect_to(struct ping *p, const struct k8s_config *config, const char *token_flag)

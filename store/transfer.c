@@ -9,7 +9,9 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "store/crc32c_priv.h"
 #include "store/event_json.h"
@@ -494,10 +496,24 @@ static bool import_file(struct store *s, const char *file, uint64_t *ret_records
     return done;
 }
 
+/* Opening would make it, and an export of nothing, from a path that was misspelt, looks like a backup. */
+static bool data_exist(const struct store_config *config, char err[static STORE_ERROR])
+{
+    char path[PATH_MAX];
+
+    if (snprintf(path, sizeof path, "%s/data.mdb", config->dir) >= (int)sizeof path)
+        return fail(err, "%s: %s", config->dir, strerror(ENAMETOOLONG));
+    return access(path, R_OK) == 0 || fail(err, "%s: %s", path, strerror(errno));
+}
+
 bool transfer_run(const char *command, const char *file, const struct store_config *config,
                   const struct reporter *reporter, char err[static STORE_ERROR])
 {
-    bool verify = strcmp(command, "verify") == 0;
+    bool verify = strcmp(command, "verify") == 0, import = strcmp(command, "import") == 0;
+
+    if (!import && !data_exist(config, err))
+        return false;
+
     struct store *s = verify ? NULL : store_open(config, reporter, err);
     uint64_t records = 0;
     bool done = verify;
@@ -505,8 +521,7 @@ bool transfer_run(const char *command, const char *file, const struct store_conf
     if (verify)
         done = transfer_verify(config, stdout, &records, err);
     else if (s)
-        done = strcmp(command, "import") == 0 ? import_file(s, file, &records, err)
-                                              : transfer_export(s, stdout, &records, err);
+        done = import ? import_file(s, file, &records, err) : transfer_export(s, stdout, &records, err);
     store_close(s);
     if (done)
         (void)fprintf(stderr, "%s: %llu records\n", command, (unsigned long long)records);

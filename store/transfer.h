@@ -43,7 +43,8 @@ bool transfer_import(struct store *s, FILE *in, const char *name, uint64_t *ret_
 bool transfer_verify(const struct store_config *config, FILE *out, uint64_t *ret_records,
                      char err[static STORE_ERROR]);
 
-/* The command "export", "import" (of a file) or "verify" of the command line: results to stdout, a summary to stderr. */
+/* The command "export", "import" (of a file) or "verify" of the command line: results to stdout, a summary to stderr.
+ * Only an import makes a data directory that is not there. */
 bool transfer_run(const char *command, const char *file, const struct store_config *config,
                   const struct reporter *reporter, char err[static STORE_ERROR]);
 

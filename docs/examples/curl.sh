@@ -49,5 +49,6 @@ case $status in
   409) exit 1 ;;
   408) exit 2 ;;
   410) exit 3 ;;
+  000) echo "$0: nobody answers at $base" >&2; exit 4 ;;
   *) echo "$0: $base answered $status" >&2; exit 4 ;;
 esac

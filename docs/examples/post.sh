@@ -6,6 +6,7 @@
 # The signature covers the bytes as they are sent: hence --data-binary.
 set -eu
 
+[ $# -ge 1 ] || { echo "usage: $0 KEY_FILE [EVENT_FILE]" >&2; exit 2; }
 key=$(cat "$1")
 body=$(mktemp)
 trap 'rm -f "$body"' EXIT

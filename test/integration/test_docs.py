@@ -185,6 +185,13 @@ def test_curl_sh_superseded(make_server):
     assert done.returncode == 3, done
 
 
+def test_curl_sh_without_a_server():
+    environment = {**os.environ, "FLUX_EVENT_STORE": "http://127.0.0.1:1", "WAIT_SECONDS": "0"}
+    done = subprocess.run([os.path.join(ROOT, "docs/examples/curl.sh"), SHA], capture_output=True, text=True, timeout=60,
+                          env=environment)
+    assert done.returncode == 4 and "nobody answers at http://127.0.0.1:1\n" in done.stderr, done
+
+
 def test_post_sh(make_server, tmp_path):
     (tmp_path / "key").write_text("a key\n")
     server = make_server("--hmac-key-file", str(tmp_path / "key"))
@@ -194,6 +201,8 @@ def test_post_sh(make_server, tmp_path):
     assert (done.returncode, done.stdout) == (0, '{"id":"1"}\n'), done
     (tmp_path / "key2").write_text("another key\n")
     assert run(command[:1] + [str(tmp_path / "key2")] + command[2:], server).returncode == 22
+    done = run(command[:1], server)
+    assert done.returncode == 2 and "usage: " in done.stderr, done
 
 
 # ---- tables ----

@@ -136,6 +136,17 @@ def test_requests_by_code_and_cause(make_server):
         "head_too_large": 1, "http_version": 1, "malformed_head": 1, "bad_event": 3}
 
 
+def test_a_refused_request_is_logged_with_its_path(make_server):
+    server = make_server()
+    assert server.get("/" + "y" * 500 + "?revision=a").status == 404
+    assert server.request("PUT", "/healthz").status == 405
+    assert server.get("/wait?revision=").status == 400
+    assert server.post([]).status == 400
+    wanted = {"not_found": "/" + "y" * 127, "method": "/healthz", "bad_request": "/wait", "bad_event": "/events"}
+    lines = [line for line in server.logs() if line.get("msg") == "request refused"]
+    assert {line["cause"]: line["path"] for line in lines} == wanted, lines
+
+
 def test_denied_requests_and_open_metrics(make_server, tmp_path):
     (tmp_path / "token").write_text("secret")
     (tmp_path / "key").write_text("key")

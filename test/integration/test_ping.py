@@ -45,7 +45,7 @@ def test_with_the_tokens_it_is_given(make_server, tmp_path):
     assert done.returncode == 0, done
 
     done = ping(url(server), "--read-token-file", tmp_path / "read")
-    assert done.returncode == 1 and "POST /events: 401 " in done.stderr, done
+    assert done.returncode == 1 and "POST /events: 401 " in done.stderr and done.stderr.count("\n") == 1, done
     done = ping(url(server), "--post-token-file", tmp_path / "post")
     assert done.returncode == 1 and "GET /events/ID: 401 " in done.stderr, done
     done = ping(url(server), "--post-token-file", tmp_path / "read", "--read-token-file", tmp_path / "post")

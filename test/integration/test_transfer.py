@@ -104,9 +104,12 @@ def test_verify_names_what_is_damaged(filled):
     assert run("export", "--data-dir", filled).returncode == 2, "no export of a damaged store"
 
 
-def test_verify_makes_nothing(tmp_path):
-    assert run("verify", "--data-dir", tmp_path / "none").returncode == 2
-    assert not (tmp_path / "none").exists()
+@pytest.mark.parametrize("command", ["export", "verify"])
+def test_reading_makes_nothing(tmp_path, command):
+    none = tmp_path / "none"
+    done = run(command, "--data-dir", none)
+    assert done.returncode == 2 and b"none/data.mdb: No such file" in done.stderr and done.stdout == b"", done
+    assert not none.exists(), "an export of nothing would look like a backup"
 
 
 def test_the_first_schema_opens_for_ever(make_server, tmp_path):
