@@ -20,8 +20,9 @@ WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-pr
 	-Wmissing-prototypes -Wpointer-arith -Wcast-align -Wcast-qual -Wwrite-strings -Wformat=2 -Wundef -Wvla -Walloca \
 	-Wimplicit-fallthrough -Wdate-time -Wlogical-op -Wduplicated-cond -Wduplicated-branches \
 	-Werror=implicit-function-declaration -Werror=incompatible-pointer-types -Werror=int-conversion -Werror=return-type
+# What wraps is no overflow to a sanitizer: an instrumented build does without that flag.
 HARDENING := -fstack-protector-strong -fstack-clash-protection -fcf-protection -ftrivial-auto-var-init=zero \
-	-fno-strict-overflow -fPIE
+	-fPIE $(if $(SANITIZE),,-fno-strict-overflow)
 
 # gcc and clang know different flags, and so do processors (-fcf-protection is x86): keep what this compiler takes.
 known = $(shell for f in $(1); do $(CC) -Werror $$f -x c -c /dev/null -o /dev/null 2>/dev/null && echo $$f; done)

@@ -48,8 +48,8 @@ void controller_on_list(struct controller *c, enum run_kind kind, unsigned scope
     s->listing = true;
 }
 
-/* A version that is known to be older than ours: late news of the watch. In a list it may also mean that the
- * API server was restored from a backup, so it is asked. */
+/* A version that is known to be older than ours, of this object or of one that had its name before: late news of the
+ * watch. In a list it may also mean that the API server was restored from a backup, so it is asked. */
 static void on_older(struct tracked *t, bool listing)
 {
     if (!listing)
@@ -69,7 +69,8 @@ static void on_ours(struct controller *c, struct run *run, uint32_t scope, const
     uint32_t epoch = s ? s->epoch : 0;
     bool live = run_phase(run) != PHASE_DONE && run_phase(run) != PHASE_DELETING;
 
-    if (t && !str_eq(t->run.uid, run->uid)) {
+    bool older = t && run_version_older(run->resource_version, t->run.resource_version);
+    if (t && !older && !str_eq(t->run.uid, run->uid)) {
         runs_drop(t);
         t = NULL;
     }
@@ -80,7 +81,7 @@ static void on_ours(struct controller *c, struct run *run, uint32_t scope, const
     t->scope = scope;
     t->epoch = epoch;
     t->unseen = false;
-    if (run_version_older(run->resource_version, t->run.resource_version)) {
+    if (older) {
         run_release(run);
         on_older(t, listing);
     } else if (run->deleting || (t->ended && !live)) {

@@ -139,9 +139,8 @@ static int64_t next_attempt(const struct run *r, const struct verdict *v, int64_
 {
     if (r->start_ms != RUN_NO_TIME && now_ms <= r->start_ms)
         now_ms = r->start_ms + 1;
-    for (size_t i = 0; v && i < v->n_objects; i++)
-        if (v->objects[i].reported && v->objects[i].received_ms >= now_ms)
-            now_ms = v->objects[i].received_ms + 1;
+    if (v && v->heard_ms >= now_ms)
+        now_ms = v->heard_ms + 1;
     return now_ms;
 }
 

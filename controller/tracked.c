@@ -105,7 +105,7 @@ static void tracked_consider(struct tracked *t, const struct verdict *v)
     case ACTION_FORGET:
         flight_settle(t);
         runs_drop(t);
-        break;
+        return;
     case ACTION_EXPLAIN: explain(t, &a, v); break;
     case ACTION_START:
     case ACTION_RETRY_FAILED:
@@ -118,6 +118,9 @@ static void tracked_consider(struct tracked *t, const struct verdict *v)
     case ACTION_CANCEL:
     case ACTION_REJECT: flight_patch(t, &a, v); break;
     }
+    /* A turn to try in an outage is over, sent or not; only an explanation has a time of its own to come. */
+    if (!t->token && !t->has_turn)
+        t->probing = false;
 }
 
 static void on_answer(void *arg, const struct verdict *v)

@@ -1,7 +1,8 @@
 /* What is a repeat (the contract on events): a body byte-equal to the newest record of its object, or to the
  * first or last body of any stored record with a usable timestamp. The second is a delivery that was retried;
  * the first also holds for senders without a clock, who may say fail, succeed, fail with the same bodies and
- * mean three statements.
+ * mean three statements. Newest is the record that was spoken of last, not the one that was made last: what an object
+ * says in turn is a statement each time, though it may be coalesced onto two old records.
  *
  * Decided when a batch is formed, so that the index is up to date and the only records that it does not know
  * are those of the batch itself. Bodies are found by digest and compared byte by byte: a digest that collides
@@ -15,11 +16,20 @@ bool record_same_object(const struct record *a, const struct record *b)
            str_eq(a->cluster, b->cluster);
 }
 
+/* Of two records of one object: whether a was the last to be spoken of. One onto which something was coalesced since is
+ * newer than a later one: else what is said in turn would depend on what else was ever said. */
+static bool heard_later(const struct record *a, const struct record *b)
+{
+    return a->last.received_ms != b->last.received_ms ? a->last.received_ms > b->last.received_ms
+                                                      : a->seq > b->seq;
+}
+
 /* Whether the batch writes a newer record about the same object. */
 static bool batch_has_newer(const struct store *s, const struct record *r)
 {
     for (size_t i = 0; i < s->n_written; i++)
-        if (s->written[i]->seq > r->seq && record_same_object(&s->written[i]->stored.record, r))
+        if (heard_later(&s->written[i]->stored.record, r) &&
+            record_same_object(&s->written[i]->stored.record, r))
             return true;
     return false;
 }
@@ -65,24 +75,30 @@ struct pending *store_find_update(const struct store *s, uint64_t seq)
     return NULL;
 }
 
-/* Whether nothing stored is newer than seq about the object. What is under its key may be another's by chance; only then
- * the ones before are looked at. */
-static bool is_newest_stored(struct store *s, const struct record *r, uint64_t seq)
+/* Whether nothing stored about the object is newer than r. The newest of each of its two tracks is the last heard of it;
+ * what is under a track's key may be another's by chance, and only then all that is about the object is looked at. */
+static bool is_newest_stored(struct store *s, const struct record *r)
 {
-    uint64_t key = key_of_object_in(key_of_object(s->seed, r->kind, r->namespace, r->name),
-                                    key_siphash(s->seed, r->cluster));
+    uint64_t object = key_of_object(s->seed, r->kind, r->namespace, r->name);
+    uint64_t cluster = key_siphash(s->seed, r->cluster);
     struct seqs about = {0};
     struct record_stored other;
-    uint64_t first;
-    uint64_t last;
+    bool newest = true, strange = false;
+    uint64_t first, last;
 
-    if (!index_ends(s->index, key, &first, &last) || last <= seq)
-        return true;
-    if (store_read(s, last, &other) && record_same_object(&other.record, r))
-        return false;
-    bool newest = index_get(s->index, key, &about);
-    for (size_t i = about.n; newest && i-- > 0 && about.at[i] > seq;)
-        if (store_read(s, about.at[i], &other) && record_same_object(&other.record, r))
+    for (int decides = 0; decides < 2; decides++) {
+        if (!index_ends(s->index, key_of_track_in(object, cluster, decides), &first, &last) || last == r->seq)
+            continue;
+        if (!store_read(s, last, &other) || !record_same_object(&other.record, r))
+            strange = true;
+        else if (heard_later(&other.record, r))
+            return false;
+    }
+    if (strange)
+        newest = index_get(s->index, key_of_object_in(object, cluster), &about);
+    for (size_t i = about.n; newest && i-- > 0;)
+        if (store_read(s, about.at[i], &other) && record_same_object(&other.record, r) &&
+            heard_later(&other.record, r))
             newest = false;
     seqs_free(&about);
     return newest;
@@ -97,7 +113,7 @@ static bool repeats_record(struct store *s, const struct pending *p, const struc
     if ((is_last && !r->last.by_arrival) || (str_eq(r->body_first, said) && !r->first.by_arrival))
         return true;
     return is_last && record_same_object(r, &p->stored.record) && !batch_has_newer(s, r) &&
-           is_newest_stored(s, r, r->seq);
+           is_newest_stored(s, r);
 }
 
 static bool repeats_in_batch(struct store *s, struct pending *p)

@@ -318,6 +318,17 @@ static struct verdict_object keep_object(struct block *b, char *area, const stru
     return o;
 }
 
+/* Of whatever decides, counts or does not: a failure that is not the latest may be the one received last. */
+static int64_t heard_last(const struct view *v)
+{
+    int64_t heard_ms = INT64_MIN;
+
+    for (size_t i = 0; i < v->n_items; i++)
+        if (v->items[i].concerns && v->items[i].r->last.received_ms > heard_ms)
+            heard_ms = v->items[i].r->last.received_ms;
+    return heard_ms;
+}
+
 static struct verdict *build(const struct gathering *g, const struct judgement *j, struct str explanation)
 {
     size_t objects_size = g->n * sizeof(struct verdict_object), text = explanation.len;
@@ -336,6 +347,7 @@ static struct verdict *build(const struct gathering *g, const struct judgement *
                             .n_objects = g->n,
                             .wake_at_ms = j->wake_at_ms,
                             .decided_ms = j->decided_ms,
+                            .heard_ms = heard_last(&g->view),
                             .explanation = keep(b, area, explanation)};
     return &b->v;
 }

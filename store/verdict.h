@@ -64,6 +64,8 @@ struct verdict {
     int64_t
         decided_ms; /* since when it is so: effective time of the statement that decided, plus fail_after where a
                            failure had to last; 0 while waiting */
+    int64_t
+        heard_ms; /* when the last of all records about the revision was received; INT64_MIN: there are none */
     struct str explanation; /* one sentence: what is awaited and what each said last, with absolute times */
 };
 

@@ -64,6 +64,7 @@ tap "simulator, 10000 seeds" "$simulator" 10000
 tap "simulator, 300 seeds (ASan)" "$simulator_asan" 300
 tap "differential, 20000 connections (ASan)" /usr/bin/python3 test/differential/compare.py build/asan/test/differential 20000
 tap hardening test/hardening.sh build/flux-event-store
+tap sanitizers test/sanitized.sh build/asan/flux-event-store
 tap release test/release.sh
 tap conformance test/conformance.sh
 

@@ -5,7 +5,8 @@
  * - A Run has at most one PATCH under way, ends once, and never changes afterwards.
  * - startTime stays, unless a new attempt begins; there are no more attempts than were asked for.
  * - Nothing is owed for longer than a timer is late: when the process knows the newest version of a Run, no request is
- *   under way and none failed a moment ago, then the oracle has nothing to do for it either.
+ *   under way and none failed a moment ago, then the oracle has nothing to do for it either. While nothing can be
+ *   written, for longer than it takes until the Run has had its turn to try.
  * - Retry-After is kept, explanations are rare, and no Run costs many requests a minute.
  * - A Kubernetes Event tells what the API has, and an end only once.
  */
@@ -15,7 +16,9 @@
 #include "sim.h"
 #include "store/units.h"
 
-#define OWED_MS       1000
+#define OWED_MS 1000
+#define OUTAGE_MS \
+    45000 /* when nothing could be written, one Run at a time tries, and each has its turn so soon */
 #define A_MINUTE_MOST 120 /* requests for one Run: five rounds of conflicts, between pauses that double */
 
 static const char *text_at(const json_t *object, const char *key)
@@ -301,8 +304,7 @@ static bool is_settled(const struct sim *s, const struct life *l)
     if (l->asked.foreign || has_ended(state) || state->deleting)
         return true;
     return l->known != state->version || l->asking > 0 || s->now_ms < l->paused_ms ||
-           s->now_ms < s->hold_ms + OWED_MS || s->now_ms < s->outage_ms ||
-           (jumped && l->asked.fail_after_ms > 0);
+           s->now_ms < s->hold_ms + OWED_MS || (jumped && l->asked.fail_after_ms > 0);
 }
 
 void check_owed(struct sim *s, bool settled)
@@ -314,8 +316,8 @@ void check_owed(struct sim *s, bool settled)
             continue;
         struct life *l = &s->lives[s->slots[i]];
         if (!settled) {
-            if (l->overdue_ms != NO_TIME && s->now_ms - l->overdue_ms > OWED_MS)
-                fail_actions(s, (unsigned)s->slots[i], "for a second nothing is done, not even", MAY_WAIT,
+            if (l->overdue_ms != NO_TIME && s->now_ms - l->overdue_ms > (s->outage ? OUTAGE_MS : OWED_MS))
+                fail_actions(s, (unsigned)s->slots[i], "for too long nothing is done, not even", MAY_WAIT,
                              allowed(s, l));
         } else if (is_settled(s, l) || (allowed(s, l) & MAY_WAIT)) {
             l->overdue_ms = NO_TIME;

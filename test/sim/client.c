@@ -11,8 +11,6 @@
 #include "sim.h"
 
 #define GIVE_UP_MS 70000 /* the longest that the client waits */
-#define OUTAGE_MS \
-    45000 /* after an answer that says nothing can be written, a Run may have to await its turn so long */
 
 static struct request *free_place(struct sim *s)
 {
@@ -195,12 +193,26 @@ static bool is_object(const char *text)
 }
 
 /* Whether the controller must take notice: it does not listen to what is said about a Run that it has forgotten. */
-static bool is_cared_for(const struct sim *s, const struct request *r)
+static bool is_known(const struct sim *s, const struct request *r)
 {
     const struct state *state = r->life >= 0 ? api_state(s, (unsigned)r->life) : NULL;
 
-    return state && !state->deleted && !state->deleting && state->outcome != OUTCOME_TRUE &&
-           state->outcome != OUTCOME_FALSE && !s->lives[r->life].out_of_sight;
+    return state && !state->deleted && !state->deleting && !s->lives[r->life].out_of_sight;
+}
+
+static bool is_cared_for(const struct sim *s, const struct request *r)
+{
+    return is_known(s, r) && api_state(s, (unsigned)r->life)->outcome != OUTCOME_TRUE &&
+           api_state(s, (unsigned)r->life)->outcome != OUTCOME_FALSE;
+}
+
+/* Whoever waited for its turn to try owes what it owes from now on. */
+static void outage_is_over(struct sim *s)
+{
+    for (unsigned i = 0; s->outage && i < s->n_lives; i++)
+        if (s->lives[i].overdue_ms != NO_TIME)
+            s->lives[i].overdue_ms = s->now_ms;
+    s->outage = false;
 }
 
 static void tell(struct sim *s, const struct request *r)
@@ -220,10 +232,10 @@ static void tell(struct sim *s, const struct request *r)
             s->states[r->answer_version - s->states[0].version].life == (unsigned)r->life)
             l->known = r->answer_version;
     }
-    if (r->status == 0 || r->status >= 500 || r->status == 429 || r->status == 401 || r->status == 403)
-        s->outage_ms = s->now_ms + OUTAGE_MS;
-    else if (r->kind == A_PATCH && good && is_cared_for(s, r))
-        s->outage_ms = s->now_ms;
+    if ((r->status == 0 || r->status >= 500 || r->status == 429) && r->retry_after_ms <= 0)
+        s->outage = true;
+    else if (r->kind == A_PATCH && (r->status == 200 || r->status == 422) && is_known(s, r))
+        outage_is_over(s);
     if (r->status == 429 && r->retry_after_ms > 0) {
         int64_t until = s->now_ms + r->retry_after_ms;
         s->hold_ms = until > s->hold_ms ? until : s->hold_ms;

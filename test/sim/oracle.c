@@ -29,6 +29,19 @@ static bool counts(const struct said *e)
     return (e->acknowledged || e->presumed) && !e->repeat;
 }
 
+/* When it was said last, in whatever words: a failure counts when a repeat coalesced with it was received in time. */
+static int64_t heard_ms(const struct sim *s, const struct said *e)
+{
+    int64_t newest_ms = e->received_ms;
+
+    for (unsigned i = 0; i < s->n_said; i++) {
+        const struct said *o = &s->said[i];
+        if (counts(o) && o->record == e->record && o->received_ms > newest_ms)
+            newest_ms = o->received_ms;
+    }
+    return newest_ms;
+}
+
 static bool decisive(const struct said *e)
 {
     return e->class == CLASS_SUCCESS || e->class == CLASS_FAILURE;
@@ -60,6 +73,12 @@ static bool is_mixed(const struct sim *s)
     return false;
 }
 
+static bool is_of_attempt(const struct look *l, const struct said *e)
+{
+    return e->class != CLASS_FAILURE || l->failures_from_ms == INT64_MIN ||
+           heard_ms(l->s, e) >= l->failures_from_ms;
+}
+
 /* The last success or failure: of this revision, a failure only of this attempt; or (-1) of any. */
 static const struct said *last_word(const struct look *l, unsigned reporter, int revision)
 {
@@ -69,8 +88,7 @@ static const struct said *last_word(const struct look *l, unsigned reporter, int
         const struct said *e = &l->s->said[i];
         if (!counts(e) || e->reporter != reporter || !decisive(e))
             continue;
-        if (revision >= 0 &&
-            (e->revision != revision || (e->class == CLASS_FAILURE && e->received_ms < l->failures_from_ms)))
+        if (revision >= 0 && (e->revision != revision || !is_of_attempt(l, e)))
             continue;
         if (!last || before(last, e))
             last = e;
@@ -86,16 +104,15 @@ static int64_t since(const struct look *l, unsigned reporter, const struct said 
 
     for (unsigned i = 0; i < l->s->n_said; i++) {
         const struct said *e = &l->s->said[i];
-        bool counted = e->class != CLASS_FAILURE || e->received_ms >= l->failures_from_ms;
         if (counts(e) && e->reporter == reporter && e->revision == word->revision && decisive(e) &&
-            e->class != word->class && counted && (!other || before(other, e)))
+            e->class != word->class && is_of_attempt(l, e) && (!other || before(other, e)))
             other = e;
     }
     for (unsigned i = 0; i < l->s->n_said; i++) {
         const struct said *e = &l->s->said[i];
         if (counts(e) && e->reporter == reporter && e->revision == word->revision &&
             e->class == word->class && (!other || before(other, e)) && e->effective_ms < at_ms &&
-            (e->class != CLASS_FAILURE || e->received_ms >= l->failures_from_ms))
+            is_of_attempt(l, e))
             at_ms = e->effective_ms;
     }
     return at_ms;
@@ -126,6 +143,21 @@ static bool came_after(const struct look *l, unsigned reporter, int revision)
     return seconds(other->effective_ms) > seconds(asked->effective_ms);
 }
 
+/* Since when it says so: its first success for that revision after the last word about the one asked for. */
+static int64_t superseded_since(const struct look *l, unsigned reporter, const struct said *by)
+{
+    const struct said *word = last_word(l, reporter, (int)l->asked->revision);
+    int64_t at_ms = by->effective_ms;
+
+    for (unsigned i = 0; i < l->s->n_said; i++) {
+        const struct said *e = &l->s->said[i];
+        if (counts(e) && e->reporter == reporter && e->revision == by->revision &&
+            e->class == CLASS_SUCCESS && (!word || before(word, e)) && e->effective_ms < at_ms)
+            at_ms = e->effective_ms;
+    }
+    return at_ms;
+}
+
 static bool is_superseded(const struct look *l, unsigned reporter, int64_t *ret_at_ms)
 {
     const struct said *newest = last_word(l, reporter, -1);
@@ -133,7 +165,7 @@ static bool is_superseded(const struct look *l, unsigned reporter, int64_t *ret_
     if (!newest || newest->class != CLASS_SUCCESS || newest->revision < 0 ||
         newest->revision == (int)l->asked->revision)
         return false;
-    *ret_at_ms = newest->effective_ms;
+    *ret_at_ms = superseded_since(l, reporter, newest);
     if (came_after(l, reporter, newest->revision))
         return true;
     for (unsigned i = 0; i < REPORTERS; i++)
@@ -154,7 +186,7 @@ static struct finding judge(const struct look *l, unsigned reporter)
         return (struct finding){SAYS_SUPERSEDED, at_ms};
     if (word) {
         f.at_ms = since(l, reporter, word) + l->asked->fail_after_ms;
-        f.word = l->now_ms >= f.at_ms || word->received_ms >= f.at_ms ? SAYS_FAILED : SAYS_WAITING;
+        f.word = l->now_ms >= f.at_ms || heard_ms(l->s, word) >= f.at_ms ? SAYS_FAILED : SAYS_WAITING;
     }
     return f;
 }
@@ -267,13 +299,18 @@ static unsigned with_what_counts(const struct sim *s, const struct state *at)
 }
 
 /* What is on disk may be seen a moment before it is acknowledged, when it became part of a record that was there. */
+static bool may_be_seen(const struct sim *s, const struct said *e)
+{
+    return e->appended && !e->acknowledged && e->arrival <= s->n_flushed && s->kept[e->record].seq != 0;
+}
+
 unsigned oracle(struct sim *s, const struct state *at)
 {
     unsigned may = with_what_counts(s, at);
     bool any = false;
 
     for (unsigned i = 0; i < s->n_said; i++) {
-        s->said[i].presumed = s->said[i].appended && !s->said[i].acknowledged;
+        s->said[i].presumed = may_be_seen(s, &s->said[i]);
         any = any || s->said[i].presumed;
     }
     if (any)

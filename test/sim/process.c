@@ -43,72 +43,6 @@ void __wrap_store_subscribe(struct store *s, store_on_record *on_record, void *a
 
 /* ---- events ---- */
 
-/* Whether this body says nothing new: it is the newest of its object, or one with a usable time that is known. */
-static bool is_repeat(const struct sim *s, unsigned which, unsigned *ret_same)
-{
-    const struct said *e = &s->said[which];
-    bool newest = true;
-    uint64_t newest_seq = 0;
-    unsigned last = 0;
-
-    for (unsigned i = 0; i < s->n_said; i++) {
-        const struct said *o = &s->said[i];
-        if (i == which || !o->appended || o->repeat)
-            continue;
-        if (strcmp(o->body, e->body) == 0 && !o->by_arrival) {
-            *ret_same = i;
-            return true;
-        }
-        if (o->reporter == e->reporter && o->arrival >= newest_seq) {
-            newest_seq = o->arrival;
-            last = i;
-            newest = strcmp(o->body, e->body) == 0;
-        }
-    }
-    *ret_same = last;
-    return newest_seq > 0 && newest;
-}
-
-/* A record that stands for several statements keeps the first and the last body: one between them, delivered again, is
- * taken for a new statement. That is as it should be, and not what the oracle is about. */
-static bool is_kept_nowhere(const struct sim *s, unsigned same)
-{
-    const struct said *e = &s->said[same];
-    bool has_earlier = false, has_later = false;
-
-    for (unsigned i = 0; i < s->n_said; i++) {
-        const struct said *o = &s->said[i];
-        if (!o->appended || o->repeat || o->reporter != e->reporter || o->class != e->class ||
-            o->revision != e->revision)
-            continue;
-        has_earlier = has_earlier || o->arrival < e->arrival;
-        has_later = has_later || o->arrival > e->arrival;
-    }
-    return has_earlier && has_later;
-}
-
-/* A body without a usable time that merged into a record older than another of its object: whether the same body once
- * more repeats "the newest record" depends on whether records are as old as their first or their last statement. */
-static bool is_disputed(const struct sim *s, unsigned same)
-{
-    const struct said *e = &s->said[same];
-    uint64_t first = e->arrival;
-
-    for (unsigned i = 0; i < s->n_said; i++) {
-        const struct said *o = &s->said[i];
-        if (o->appended && !o->repeat && o->reporter == e->reporter && o->class == e->class &&
-            o->revision == e->revision && o->arrival < first)
-            first = o->arrival;
-    }
-    for (unsigned i = 0; i < s->n_said; i++) {
-        const struct said *o = &s->said[i];
-        if (o->appended && !o->repeat && o->reporter == e->reporter && o->arrival > first &&
-            (o->class != e->class || o->revision != e->revision))
-            return true;
-    }
-    return false;
-}
-
 static void on_stored(void *arg, uint64_t token, enum store_status status, uint64_t seq)
 {
     struct sim *s = arg;
@@ -120,30 +54,13 @@ static void on_stored(void *arg, uint64_t token, enum store_status status, uint6
     }
     e->acknowledged = true;
     s->n_acknowledged++;
-    e->seq = seq;
-    if (e->repeat && s->said[e->same_as].seq != seq)
-        sim_fail(s, "a repeat of id %llu got id %llu", (unsigned long long)s->said[e->same_as].seq,
-                 (unsigned long long)seq);
+    kept_stored(s, e, seq);
     if (seq > s->last_seq + 1)
         sim_fail(s, "id %llu follows %llu", (unsigned long long)seq, (unsigned long long)s->last_seq);
     if (seq > s->last_seq)
         s->last_seq = seq;
     sim_trace(s, "event %u is on disk as %llu%s", (unsigned)token, (unsigned long long)seq,
               e->repeat ? ", a repeat" : "");
-}
-
-/* How a class is said by each kind of reporter. */
-static const char *reason_of(const struct said *e)
-{
-    bool helm = strcmp(reporter_names[e->reporter][0], "HelmRelease") == 0;
-
-    switch (e->class) {
-    case CLASS_SUCCESS: return helm ? "UpgradeSucceeded" : "ReconciliationSucceeded";
-    case CLASS_FAILURE: return helm ? "UpgradeFailed" : e->number % 2 ? "BuildFailed" : "HealthCheckFailed";
-    case CLASS_PROGRESS: return reporter_is_source(e->reporter) ? "NewArtifact" : "Progressing";
-    case CLASS_OTHER: break;
-    }
-    return "Unheard";
 }
 
 void process_receive(struct sim *s, unsigned which)
@@ -157,11 +74,7 @@ void process_receive(struct sim *s, unsigned which)
             sim_trace(s, "event %u is lost: nobody listens, and Flux gives up", which);
         return;
     }
-    e->repeat = is_repeat(s, which, &e->same_as);
-    if (e->repeat && (is_kept_nowhere(s, e->same_as) || (!e->has_timestamp && is_disputed(s, e->same_as)))) {
-        e->repeat = false;
-        return;
-    }
+    e->repeat = kept_repeats(s, e, &e->record);
     int64_t now = wall_now(s);
     e->received_ms = now > s->last_received_ms ? now : s->last_received_ms;
     s->last_received_ms = e->received_ms;
@@ -169,12 +82,14 @@ void process_receive(struct sim *s, unsigned which)
     e->effective_ms = e->by_arrival ? e->received_ms : e->timestamp_ms;
     e->arrival = ++s->n_arrived;
     e->appended = true;
+    if (!e->repeat)
+        kept_add(s, which);
     struct flux_event event = {
         .kind = str_of(reporter_names[e->reporter][0]),
         .namespace = str_of(reporter_names[e->reporter][1]),
         .name = str_of(reporter_names[e->reporter][2]),
         .severity = e->class == CLASS_FAILURE ? STR("error") : STR("info"),
-        .reason = str_of(reason_of(e)),
+        .reason = str_of(said_reason(e)),
         .message = STR("said by Flux"),
         .revision = e->revision < 0 ? STR_NONE : str_of(revision_texts[e->revision][0]),
         .timestamp_ms = e->timestamp_ms,
@@ -188,10 +103,13 @@ void process_receive(struct sim *s, unsigned which)
 
 /* What the writer has changed is seen at once, what it has added only when its commit is dispatched; so it is always
  * waited for, lest the story depend on how fast it is. */
-static void await_writer(const struct sim *s)
+static void await_writer(struct sim *s)
 {
-    if (s->store->in_flight)
-        commit_wait(s->store->committer);
+    if (!s->store->in_flight)
+        return;
+    commit_wait(s->store->committer);
+    if (!s->store->queue.first)
+        s->n_flushed = s->n_arrived;
 }
 
 void process_commit(struct sim *s)
@@ -270,7 +188,9 @@ void process_start(struct sim *s)
     s->offset_least_ms = s->offset_most_ms = s->offset_ms;
     s->wake_ms = INT64_MAX;
     s->committing = s->turning = false;
-    s->hold_ms = s->asked_hold_ms = s->outage_ms = s->explained_ms = INT64_MIN / 2;
+    s->last_received_ms = kept_heard_ms(s); /* a repeat leaves no trace */
+    s->hold_ms = s->asked_hold_ms = s->explained_ms = INT64_MIN / 2;
+    s->outage = false;
     ear.sim = s;
     s->store = store_open(&store_config, &reporter, err);
     s->waiters = s->store ? waiters_new(s->store) : NULL;

@@ -102,10 +102,19 @@ struct said {
     bool appended; /* the process has it */
     bool acknowledged;
     bool presumed; /* by the oracle, for a moment */
-    uint64_t seq;
     uint64_t arrival;
-    unsigned same_as; /* of a repeat */
+    unsigned record; /* that it begins, becomes part of or repeats */
     char body[256];
+};
+
+/* A record, as the store must keep it: statements that were coalesced, and what is known of them. */
+struct kept {
+    unsigned reporter;
+    unsigned first; /* said, by time */
+    unsigned last;
+    int64_t last_ms;
+    int64_t heard_ms; /* received last */
+    uint64_t seq;     /* 0: not known yet */
 };
 
 /* ---- Runs ---- */
@@ -260,14 +269,17 @@ struct sim {
     bool broken, refusing, forbidding;
     int64_t hold_ms;       /* the client's, after a 429 */
     int64_t asked_hold_ms; /* what the controller was told */
-    int64_t outage_ms;     /* nothing could be written: until then one Run tries, and the others may wait */
+    bool outage;           /* nothing could be written, and nothing has been since: the Runs try one by one */
     int64_t minute_ms;
     unsigned in_minute;
     int64_t explained_ms;
 
     struct said said[SAID_MOST];
     unsigned n_said;
+    struct kept kept[SAID_MOST];
+    unsigned n_kept;
     uint64_t n_arrived;
+    uint64_t n_flushed; /* of them, given to the writer */
     unsigned n_acknowledged;
     int64_t last_received_ms;
     uint64_t last_seq;
@@ -312,6 +324,18 @@ void process_stop(struct sim *s);
 void process_turn(struct sim *s);
 void process_commit(struct sim *s);
 void process_receive(struct sim *s, unsigned said);
+
+/* ---- kept.c: what the store must make of each event ---- */
+
+const char *said_reason(const struct said *e);
+/* Whether e, before it is received, has no effect of its own: then which record it repeats. */
+bool kept_repeats(const struct sim *s, const struct said *e, unsigned *ret_record);
+/* A received event that is no repeat begins a record or becomes part of one. */
+void kept_add(struct sim *s, unsigned which);
+/* The store has given e this id. */
+void kept_stored(struct sim *s, const struct said *e, uint64_t seq);
+/* When the newest of all records was received; 0: there are none. */
+int64_t kept_heard_ms(const struct sim *s);
 
 /* ---- api.c: the API server ---- */
 

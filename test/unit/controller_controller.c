@@ -516,6 +516,34 @@ static void item_49_same_name_new_uid(void)
     CHECK_INT(controller->n_tracked, 1);
 }
 
+/* A watch that has fallen behind what was read tells of the object that had the name before. */
+static void item_49_late_news_of_the_first_uid(void)
+{
+    begin();
+    create(C, "w", "");
+    json_t *first = json_deep_copy(object(C, "w"));
+    make(C, "w", "second", "");
+    CHECK_INT(serve_one(), 409);
+    serve_all();
+    CHECK_STR(condition(C, "w", "reason"), STR("Waiting"));
+    store_says(VERDICT_SUCCEEDED, T0);
+    turn();
+    CHECK_INT(count_under_way(), 1);
+    char *text = json_dumps(first, JSON_COMPACT);
+    for (int deleted = 0; deleted < 2; deleted++)
+        controller_on_object(controller, C, 0, deleted, str_of(text), now);
+    free(text);
+    json_decref(first);
+    turn();
+    CHECK_INT(controller->n_tracked, 1);
+    CHECK_INT(count_under_way(), 1);
+    serve_all();
+    CHECK_INT(count_requests(A_PATCH), 3);
+    CHECK_INT(count_requests(A_GET), 1);
+    CHECK_STR(condition(C, "w", "status"), STR("True"));
+    CHECK_INT(stats().finished, 1);
+}
+
 static void item_50_clocks(void)
 {
     begin();
@@ -799,6 +827,7 @@ int main(void)
                                              TEST(item_47_deleted_while_waiting),
                                              TEST(item_48_being_deleted),
                                              TEST(item_49_same_name_new_uid),
+                                             TEST(item_49_late_news_of_the_first_uid),
                                              TEST(item_50_clocks),
                                              TEST(item_51_malformed_is_counted),
                                              TEST(item_61_66_what_a_new_list_does_not_show_is_gone),

@@ -303,10 +303,12 @@ static void item_50_times(void)
 
 static void item_46_next_attempt_begins_after_all_that_was_received(void)
 {
-    struct verdict_object objects[] = {{.reported = true, .received_ms = T0 + MINUTE},
-                                       {.reported = true, .received_ms = T0 + 2 * MINUTE},
-                                       {.reported = false, .received_ms = T0 + 900 * MINUTE}};
-    struct verdict v = {.state = VERDICT_FAILED, .decider = objects, .objects = objects, .n_objects = 3};
+    struct verdict_object decider = {.reported = true, .received_ms = T0 + MINUTE};
+    struct verdict v = {.state = VERDICT_FAILED,
+                        .decider = &decider,
+                        .objects = &decider,
+                        .n_objects = 1,
+                        .heard_ms = T0 + 2 * MINUTE};
     struct run r = run_in(PHASE_WAITING_SPARE);
 
     CHECK_INT(decide(&r, &v, at(3 * MINUTE)).next_ms, T0 + 3 * MINUTE);

@@ -214,6 +214,31 @@ static void nobody_is_left_to_try(void)
     CHECK(!controller->failing);
 }
 
+/* A turn to try is over when there was nothing to send after all: it is not kept for later. */
+static void a_turn_that_was_not_needed(void)
+{
+    begin();
+    waiting_run("w");
+    waiting_run("x");
+    waiting_run("y");
+    store_says(VERDICT_SUCCEEDED, T0);
+    turn();
+    while (next_request())
+        fail_one(500, -1);
+    store_says(VERDICT_WAITING, 0);
+    for (int i = 0; i < 5; i++) {
+        advance(SECOND);
+        CHECK_INT(count_under_way(), 0);
+    }
+    CHECK(controller->failing);
+    CHECK_INT(controller->n_held, 0);
+    store_says(VERDICT_SUCCEEDED, T0);
+    turn();
+    CHECK_INT(count_under_way(), 1);
+    serve_all();
+    CHECK_INT(stats().finished, 3);
+}
+
 /* Backing off for itself: it fails while others are written. */
 static void backoff_doubles_to_its_cap(void)
 {
@@ -586,6 +611,7 @@ int main(void)
                                              TEST(item_54_one_of_many_tries_and_all_go_on),
                                              TEST(one_run_that_cannot_be_written_holds_up_nobody),
                                              TEST(nobody_is_left_to_try),
+                                             TEST(a_turn_that_was_not_needed),
                                              TEST(backoff_doubles_to_its_cap),
                                              TEST(item_55_refused),
                                              TEST(item_55_a_parked_run_is_not_written_to_by_news),

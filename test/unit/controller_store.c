@@ -111,6 +111,28 @@ static void item_42_a_coalesced_failure_consumes_a_retry(void)
     close_world();
 }
 
+/* Two failures are known when the attempt ends, and the one received last is not the latest by its own time. */
+static void item_46_all_failures_that_are_known_end_one_attempt(void)
+{
+    open_world();
+    create(C, "w", ",\"retries\":1");
+    serve_all();
+    advance(MINUTE);
+    flux_says("HealthCheckFailed", "a", now.wall_ms);
+    advance(SECOND);
+    flux_says("BuildFailed", "a", now.wall_ms - 30 * SECOND);
+    harness_case("the wall clock steps back");
+    now.wall_ms -= MINUTE;
+    fail_one(500, -1);
+    advance(SECOND);
+    serve_all();
+    CHECK_STR(condition(C, "w", "reason"), STR("Retrying"));
+    turn();
+    CHECK_INT(count_under_way(), 0);
+    CHECK_STR(condition(C, "w", "status"), STR("Unknown"));
+    close_world();
+}
+
 static void fail_after_is_woken_up(void)
 {
     open_world();
@@ -138,6 +160,7 @@ int main(void)
     return harness_run((struct test[]){TEST(the_two_stories),
                                        TEST(item_18_and_22),
                                        TEST(item_42_a_coalesced_failure_consumes_a_retry),
+                                       TEST(item_46_all_failures_that_are_known_end_one_attempt),
                                        TEST(fail_after_is_woken_up),
                                        {0}});
 }

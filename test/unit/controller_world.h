@@ -142,6 +142,7 @@ __attribute__((unused)) static void store_says(enum verdict_state state, int64_t
                             .n_objects = state == VERDICT_WAITING ? 0 : 1,
                             .wake_at_ms = INT64_MAX,
                             .decided_ms = state == VERDICT_WAITING ? 0 : at_ms,
+                            .heard_ms = state == VERDICT_WAITING ? INT64_MIN : at_ms,
                             .explanation = STR("Nothing has reported the revision.")};
     for (struct waiter *w = all_waiters; w; w = w->next)
         w->marked = true;

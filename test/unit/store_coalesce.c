@@ -624,6 +624,68 @@ static void test_retry(void)
     fixture_free(f);
 }
 
+/* Without a clock, what equals the last word of the object is a delivery that was retried; whatever else was said since,
+ * and into however old a record it went, makes it a new statement. */
+static void test_last_word_of_an_object(void)
+{
+    static const struct {
+        const char *reason;
+        uint64_t seq;
+    } words[] = {{"Progressing", 1},       {"HealthCheckFailed", 2}, {"Progressing", 1},
+                 {"HealthCheckFailed", 2}, {"HealthCheckFailed", 2}, {"Progressing", 1},
+                 {"Progressing", 1}};
+
+    for (enum how how = 0; how < HOWS; how++) {
+        struct fixture *f = fixture_new();
+        harness_case("%d", how);
+        for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+            struct said said = apps(words[i].reason, 0);
+            said.body = words[i].reason;
+            CHECK_INT(fixture_say(f, &said, AT(i), i), STORE_OK);
+            if (how != TOGETHER)
+                fixture_settle(f);
+            if (how == REOPENED)
+                fixture_reopen(f);
+        }
+        fixture_settle(f);
+        for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+            CHECK_INT(f->done[i].seq, words[i].seq);
+        CHECK_INT(get(f, 1).r.count, 3);
+        CHECK_INT(get(f, 2).r.count, 2);
+        CHECK_INT(get(f, 2).r.last.received_ms, AT(3));
+        fixture_free(f);
+    }
+}
+
+/* The key of one of the object's tracks turns out to be another object's as well: then all records are looked at. */
+static void test_last_word_under_a_shared_key(void)
+{
+    struct fixture *f = fixture_new();
+    struct said failure = apps("HealthCheckFailed", 0), progress = apps("Progressing", 0);
+    struct said other = apps("Progressing", 0);
+
+    failure.body = "failure";
+    progress.body = "progress";
+    other.name = "other";
+    CHECK_INT(fixture_store(f, &progress, AT(0)), 1);
+    CHECK_INT(fixture_store(f, &failure, AT(1)), 2);
+    CHECK_INT(fixture_store(f, &other, AT(2)), 3);
+    struct record r = get(f, 1).r;
+    r.kind = str_of(progress.kind);
+    r.namespace = str_of(progress.namespace);
+    r.name = str_of(progress.name);
+    r.cluster = STR("");
+    uint64_t track = key_of_track(f->store->seed, &r);
+    CHECK(index_set(f->store->index, track, 3));
+    CHECK_INT(fixture_store(f, &failure, AT(3)), 2);
+    CHECK_INT(get(f, 2).r.count, 1);
+    CHECK_INT(fixture_store(f, &progress, AT(4)), 4);
+    CHECK(index_set(f->store->index, track, 3));
+    CHECK_INT(fixture_store(f, &failure, AT(5)), 2);
+    CHECK_INT(get(f, 2).r.count, 2);
+    fixture_free(f);
+}
+
 int main(void)
 {
     fixture_in_memory();
@@ -636,5 +698,7 @@ int main(void)
                                        TEST(test_same_verdicts_with_late_ones),
                                        TEST(test_same_verdicts_with_retention),
                                        TEST(test_retry),
+                                       TEST(test_last_word_of_an_object),
+                                       TEST(test_last_word_under_a_shared_key),
                                        {0}});
 }

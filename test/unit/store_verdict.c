@@ -628,6 +628,31 @@ static void test_failures_from(void)
     }
 }
 
+static void test_heard_last(void)
+{
+    static const struct {
+        const char *name, *story;
+        int64_t heard_ms;
+    } cases[] = {
+        {"nothing", "1 K/fs/apps F B 10", INT64_MIN},
+        {"neither the latest nor what counts",
+         "1 K/fs/apps F A 30 r=40;2 K/fs/apps F A 20 r=45;3 K/fs/apps F B 60", AT(45)},
+        {"another object's", "1 K/fs/apps F A 10;2 H/a/p S A 20", AT(20)},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct story story;
+        struct question *q = read_question("revision=A");
+        harness_case("%s", cases[i].name);
+        read_story(&story, cases[i].story);
+        struct verdict *v = verdict_new(
+            q, story.records, story.n, (struct verdict_now){.wall_ms = AT(1000), .failures_from_ms = AT(50)});
+        CHECK_INT(v->heard_ms, cases[i].heard_ms);
+        verdict_free(v);
+        question_free(q);
+    }
+}
+
 static void test_objects(void)
 {
     struct story story;
@@ -698,6 +723,7 @@ int main(void)
                                        TEST(test_only_decisive_records_decide),
                                        TEST(test_progress_after_success),
                                        TEST(test_failures_from),
+                                       TEST(test_heard_last),
                                        TEST(test_objects),
                                        TEST(test_strangers_text),
                                        {0}});
