@@ -3,11 +3,12 @@
 # bare LMDB on the same disk, bare evhttp that stores nothing, and etcd's JSON gateway, driven by the same senders with
 # the same events, signed for both HTTP servers (bare evhttp does not look). Prints the median of ROUNDS, and ratios of
 # medians with their bars.
-# BENCH_DIR (default: build/) should be on a real disk.
+# The binary is the one of a release, linked statically. BENCH_DIR (default: build/) should be on a real disk.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-make --no-print-directory build/libhttp.a build/libstore.a build/flux-event-store
+make --no-print-directory build/libhttp.a build/libstore.a
+make --no-print-directory static 2>/dev/null
 mkdir -p build/bench
 read -r -a libs <<<"$(pkg-config --cflags --libs libevent libevent_pthreads libevent_openssl openssl jansson lmdb)"
 for program in load disk; do
@@ -25,7 +26,7 @@ trap 'kill "${pids[@]}" 2>/dev/null || true; wait 2>/dev/null; rm -rf "$dir"' EX
 # ---- the three servers ----
 
 head -c 32 /dev/urandom | base64 >"$dir/key"
-build/flux-event-store --no-kube --listen 127.0.0.1:0 --data-dir "$dir/data" --hmac-key-file "$dir/key" \
+build/static/flux-event-store --no-kube --listen 127.0.0.1:0 --data-dir "$dir/data" --hmac-key-file "$dir/key" \
   --allow-network-fs --log-level info 2>"$dir/log" &
 pid=$!
 pids+=("$pid")
