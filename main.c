@@ -47,6 +47,7 @@ enum { EXIT_CONFIG = 2 }; /* a bad flag or file */
 
 #define SHUTDOWN_MS      4500 /* the contract: exit within 5 s */
 #define ASKS_PER_TURN    256  /* questions asked before other work gets its turn */
+#define ASK_AGAIN_MS     1000 /* those that could not be answered */
 #define TURN_SECONDS_MAX 3600
 #define LOADS_PER_TURN   1000 /* records read while the store opens: about a millisecond */
 
@@ -107,7 +108,7 @@ struct program {
     struct cluster *cluster; /* NULL: --no-kube */
     struct event *store_event;
     struct event *cluster_event;
-    struct event *retain_event;
+    struct event *again_event;
     struct event *signal_events[3];
     struct event *shutdown_event;
     bool opening; /* the store, which nobody may ask yet */
@@ -292,12 +293,14 @@ static void turn_end(struct program *p)
         return;
     if (p->cluster)
         cluster_set_moment(p->cluster, now);
-    p->questions_left = waiters_run(p->waiters, now.wall_ms, ASKS_PER_TURN);
+    enum waiters_left left = waiters_run(p->waiters, now.wall_ms, ASKS_PER_TURN);
+    p->questions_left = left == WAITERS_MORE;
     if (p->cluster)
         cluster_tick(p->cluster, now);
-    int64_t retain_at_ms = p->stopping ? INT64_MAX : store_tick(p->store, now.wall_ms);
-    wake_at(p->retain_event,
-            retain_at_ms == INT64_MAX ? INT64_MAX : retain_at_ms - now.wall_ms + now.mono_ms);
+    int64_t again_ms = p->stopping ? INT64_MAX : store_tick(p->store, now.wall_ms);
+    if (left == WAITERS_LATER && again_ms > now.wall_ms + ASK_AGAIN_MS)
+        again_ms = now.wall_ms + ASK_AGAIN_MS;
+    wake_at(p->again_event, again_ms == INT64_MAX ? INT64_MAX : again_ms - now.wall_ms + now.mono_ms);
     store_flush(p->store);
     lag_turn(p->lag);
 }
@@ -414,12 +417,12 @@ static bool events_init(struct program *p)
         p->signal_events[i] = evsignal_new(p->base, stop_signals[i], on_stop_signal, p);
     p->signal_events[2] = evsignal_new(p->base, SIGHUP, on_reload_signal, p);
     p->cluster_event = evtimer_new(p->base, on_wake, p);
-    p->retain_event = evtimer_new(p->base, on_wake, p);
+    p->again_event = evtimer_new(p->base, on_wake, p);
     p->shutdown_event = evtimer_new(p->base, on_shutdown_time, p);
     for (size_t i = 0; i < 3; i++)
         if (!p->signal_events[i] || event_add(p->signal_events[i], NULL) != 0)
             return false;
-    return p->cluster_event && p->retain_event && p->shutdown_event;
+    return p->cluster_event && p->again_event && p->shutdown_event;
 }
 
 static int auth_init(struct program *p)
@@ -539,8 +542,8 @@ static void program_free(struct program *p)
             event_free(p->signal_events[i]);
     if (p->cluster_event)
         event_free(p->cluster_event);
-    if (p->retain_event)
-        event_free(p->retain_event);
+    if (p->again_event)
+        event_free(p->again_event);
     if (p->shutdown_event)
         event_free(p->shutdown_event);
     if (p->base)

@@ -6,7 +6,7 @@
  * always, from the verdict that comes next. So a decision that is stored by then beats the timeout.
  *
  * Invariant: a client is in the heap, has a waiter, and is owed an answer, from its request until it is answered or has
- * gone. Failure mode: out of memory for a verdict leaves the waiter marked, and it is asked again.
+ * gone. Failure mode: a verdict that cannot be had is asked for again; who has no answer a while after the timeout gets 503.
  */
 #include "http/wait.h"
 
@@ -19,7 +19,10 @@
 #include <event2/event.h>
 #include <stdlib.h>
 
+#define UNANSWERED_MS  INT64_C(2000) /* after its timeout; a waiter that failed is asked once a second */
 #define ASK_SOONEST_MS INT64_C(20) /* a verdict that is due to change at once is not asked in a busy loop */
+
+#define UNANSWERED "the question cannot be answered now: try again"
 
 struct client {
     struct due due; /* first: what the heap holds is a client */
@@ -95,17 +98,38 @@ static void arm(struct wait *w)
     due_arm(&w->timer, &w->heap, w->now().mono_ms);
 }
 
+static void client_free(struct client *c)
+{
+    struct wait *w = c->wait;
+
+    waiter_drop(c->waiter);
+    due_remove(&w->heap, &c->due);
+    arm(w);
+    free(c);
+}
+
+static void look_at(struct client *c, int64_t now_ms)
+{
+    struct wait *w = c->wait;
+    int64_t last_ms = c->deadline_mono_ms + UNANSWERED_MS;
+
+    if (now_ms >= last_ms) {
+        http_reply_cause(w->server, c->id, CAUSE_STORE_FAILED, UNANSWERED);
+        client_free(c);
+        return;
+    }
+    c->is_over = c->is_over || now_ms >= c->deadline_mono_ms;
+    due_move(&w->heap, &c->due, c->is_over ? last_ms : c->deadline_mono_ms);
+    waiter_poke(c->waiter);
+}
+
 static void on_due(void *arg)
 {
     struct wait *w = arg;
-    int64_t now = w->now().mono_ms;
+    int64_t now_ms = w->now().mono_ms;
 
-    while (due_first(&w->heap) <= now) {
-        struct client *c = (struct client *)w->heap.items[0];
-        c->is_over = c->is_over || now >= c->deadline_mono_ms;
-        due_move(&w->heap, &c->due, c->is_over ? INT64_MAX : c->deadline_mono_ms);
-        waiter_poke(c->waiter);
-    }
+    while (due_first(&w->heap) <= now_ms)
+        look_at((struct client *)w->heap.items[0], now_ms);
     arm(w);
 }
 
@@ -126,16 +150,6 @@ static void set_due(struct client *c, const struct verdict *v)
 }
 
 /* ---- clients ---- */
-
-static void client_free(struct client *c)
-{
-    struct wait *w = c->wait;
-
-    waiter_drop(c->waiter);
-    due_remove(&w->heap, &c->due);
-    arm(w);
-    free(c);
-}
 
 static void on_gone(void *arg, uint64_t id)
 {
@@ -234,7 +248,7 @@ static void on_verdict(void *arg, struct http_request *r)
     if (v)
         reply_verdict(w, http_request_id(r), 200, http_accepts(r, "text/plain"), v, q);
     else
-        http_reply_error(w->server, http_request_id(r), 503, "out of memory");
+        http_reply_cause(w->server, http_request_id(r), CAUSE_STORE_FAILED, UNANSWERED);
     verdict_free(v);
     question_free(q);
 }

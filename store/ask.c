@@ -9,8 +9,8 @@
  * More does no harm: verdict_new() decides what counts. Less would: so every key that was looked up is returned,
  * found or not, and a later record can change the answer only if it carries one of them.
  *
- * Failure mode: out of memory is remembered (sticky) and ends in NULL, never in an answer from half of the
- * records.
+ * Failure mode: out of memory, or a store that cannot be read, is remembered (sticky) and ends in NULL, never in an answer
+ * from half of the records. A record that is damaged is reported, and left out: it will not be whole later.
  */
 #include "store/ask.h"
 
@@ -101,6 +101,15 @@ static void look_up(struct gather *g, uint64_t key, struct seqs *out)
         g->failed = true;
 }
 
+static bool read_record(struct gather *g, uint64_t seq, struct record_stored *ret)
+{
+    struct store_missed missed;
+    bool there = store_read(g->s, seq, ret, &missed);
+
+    g->failed = g->failed || missed.unread;
+    return there;
+}
+
 /* Keeps r when it is the newest of its cluster's object so far. */
 static void newest_note(struct gather *g, const struct record *r)
 {
@@ -161,7 +170,7 @@ static void walk_back(struct gather *g, const struct seqs *about, uint64_t track
     bool decides = index_ends(g->s->index, track, &first, &last);
 
     for (size_t i = decides ? walk_begin(about, last) : about->n; i-- > 0 && !g->failed;) {
-        if (!store_read(g->s, about->at[i], &stored) || !str_eq(r->name, name) ||
+        if (!read_record(g, about->at[i], &stored) || !str_eq(r->name, name) ||
             !str_eq(r->namespace, namespace) || !str_eq(r->kind, kind) || record_decides(r) != decides)
             continue;
         if (!seqs_add(&g->found, r->seq))
@@ -235,7 +244,7 @@ static void gather_all(struct gather *g)
     for (size_t i = 0; i < candidates.n && !g->failed; i++) {
         if (!seqs_add(&g->found, candidates.at[i]))
             g->failed = true;
-        if (store_read(g->s, candidates.at[i], &stored) && concerns(g, r) &&
+        if (read_record(g, candidates.at[i], &stored) && concerns(g, r) &&
             (!q->has_cluster || str_eq(r->cluster, q->cluster)))
             gather_object(g, r->kind, r->namespace, r->name);
     }
@@ -253,7 +262,7 @@ static struct record *read_all(struct gather *g, size_t *ret_n)
     *ret_n = 0;
     records = malloc((g->found.n + 1) * sizeof *records);
     for (size_t i = 0; records && i < g->found.n; i++)
-        if (store_read(g->s, g->found.at[i], &stored))
+        if (read_record(g, g->found.at[i], &stored))
             records[(*ret_n)++] = stored.record;
     return records;
 }
@@ -313,7 +322,7 @@ struct verdict *ask(struct store *s, const struct question *q, struct verdict_no
         gather_all(&g);
         gather_hint(&g);
         records = g.failed ? NULL : read_all(&g, &n);
-        if (records)
+        if (records && !g.failed)
             verdict = verdict_new(q, records, n, now);
         store_read_end(s);
         free(records);

@@ -14,7 +14,7 @@ struct ask_keys {
 void ask_keys_free(struct ask_keys *keys);
 
 /* Answers from what is stored now. Fills ret_keys (its old content is replaced; may be NULL). Returns NULL
- * only when out of memory; free with verdict_free. */
+ * when out of memory or when the store cannot be read (reported); free with verdict_free. */
 struct verdict *ask(struct store *s, const struct question *q, struct verdict_now now,
                     struct ask_keys *ret_keys);
 

@@ -119,7 +119,7 @@ static void coalesce_stored(struct store *s, struct pending *p)
     uint64_t seq;
 
     if (!index_ends(s->index, key_of_track(s->seed, &p->stored.record), &first, &seq) ||
-        !store_read(s, seq, &stored) || !coalesce_fits(&stored.record, &p->stored.record) ||
+        !store_read(s, seq, &stored, NULL) || !coalesce_fits(&stored.record, &p->stored.record) ||
         !record_bodies_intact(&stored.record))
         return;
     struct record_stored merged = coalesce_merge(&stored, &p->stored);

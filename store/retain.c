@@ -159,7 +159,7 @@ static bool note_keys(struct store *s, uint64_t seq, struct going_record *going)
     uint64_t keys[KEYS_OF_RECORD_MAX];
 
     *going = (struct going_record){.seq = seq};
-    if (!store_read(s, seq, &stored))
+    if (!store_read(s, seq, &stored, NULL))
         return true;
     size_t n =
         keys_of_record(s->seed, &stored.record, stored.body_first_digest, stored.body_last_digest, keys);

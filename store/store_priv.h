@@ -198,9 +198,9 @@ struct record_stored store_statement(const struct store *s, const struct flux_ev
  * when it cannot be had (reported). */
 bool store_read_begin(struct store *s);
 void store_read_end(struct store *s);
-/* Reads one record within a transaction; its bodies are not checked. False: not stored or damaged (reported).
- */
-bool store_read(struct store *s, uint64_t seq, struct record_stored *ret);
+/* Reads one record within a transaction; its bodies are not checked. False: not stored, or *missed (may be NULL) says why
+ * not (reported). */
+bool store_read(struct store *s, uint64_t seq, struct record_stored *ret, struct store_missed *missed);
 
 /* Walks over the positions under a number: for (slot = batch_slot(n); table->at[slot]; slot = batch_next(slot)). */
 static inline size_t batch_slot(uint64_t number)

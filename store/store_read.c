@@ -51,12 +51,14 @@ static bool decode(struct store *s, uint64_t seq, const MDB_val *value, struct r
     return !wrong;
 }
 
-static bool read_one(struct store *s, uint64_t seq, struct record_stored *ret, struct store_missed *missed)
+bool store_read(struct store *s, uint64_t seq, struct record_stored *ret, struct store_missed *missed)
 {
+    struct store_missed ignored;
     unsigned char bytes[8];
     MDB_val key = {sizeof bytes, bytes};
     MDB_val value;
 
+    missed = missed ? missed : &ignored;
     *missed = (struct store_missed){0};
     if (seq > s->last_seq)
         return false;
@@ -67,13 +69,6 @@ static bool read_one(struct store *s, uint64_t seq, struct record_stored *ret, s
         store_report_error(s, "the store cannot be read", status);
     missed->damaged = status == 0 && !decode(s, seq, &value, ret);
     return status == 0 && !missed->damaged;
-}
-
-bool store_read(struct store *s, uint64_t seq, struct record_stored *ret)
-{
-    struct store_missed missed;
-
-    return read_one(s, seq, ret, &missed);
 }
 
 uint64_t store_newest(const struct store *s)
@@ -95,7 +90,7 @@ bool store_get(struct store *s, uint64_t seq, store_visit *visit, void *arg, str
     *missed = (struct store_missed){.unread = !store_read_begin(s)};
     if (missed->unread)
         return false;
-    bool found = read_one(s, seq, &stored, missed);
+    bool found = store_read(s, seq, &stored, missed);
     if (found && !record_bodies_intact(&stored.record)) {
         report_damage(s, seq, "the checksum of its bodies is wrong");
         missed->damaged = true;

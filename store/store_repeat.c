@@ -89,7 +89,7 @@ static bool is_newest_stored(struct store *s, const struct record *r)
     for (int decides = 0; decides < 2; decides++) {
         if (!index_ends(s->index, key_of_track_in(object, cluster, decides), &first, &last) || last == r->seq)
             continue;
-        if (!store_read(s, last, &other) || !record_same_object(&other.record, r))
+        if (!store_read(s, last, &other, NULL) || !record_same_object(&other.record, r))
             strange = true;
         else if (heard_later(&other.record, r))
             return false;
@@ -97,7 +97,7 @@ static bool is_newest_stored(struct store *s, const struct record *r)
     if (strange)
         newest = index_get(s->index, key_of_object_in(object, cluster), &about);
     for (size_t i = about.n; newest && i-- > 0;)
-        if (store_read(s, about.at[i], &other) && record_same_object(&other.record, r) &&
+        if (store_read(s, about.at[i], &other, NULL) && record_same_object(&other.record, r) &&
             heard_later(&other.record, r))
             newest = false;
     seqs_free(&about);
@@ -136,7 +136,7 @@ static bool repeats_seq(struct store *s, const struct pending *p, uint64_t seq)
 {
     struct record_stored stored;
 
-    return !store_find_update(s, seq) && store_read(s, seq, &stored) && repeats_record(s, p, &stored.record);
+    return !store_find_update(s, seq) && store_read(s, seq, &stored, NULL) && repeats_record(s, p, &stored.record);
 }
 
 /* Only the newest equal body can be the newest of its object, and a body whose timestamp is no use has none

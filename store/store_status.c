@@ -84,7 +84,7 @@ static void look_at_stored(struct store *s, struct look *look)
         if (about.at[i] > last)
             continue;
         n++;
-        if (!store_read(s, about.at[i], &stored))
+        if (!store_read(s, about.at[i], &stored, NULL))
             continue;
         look_at(look, r);
         if (record_decides(r) && record_same_object(r, said) && look_is_done(look, r))

@@ -6,8 +6,8 @@
  *
  * Invariants: a waiter that is not marked is subscribed to all that its last answer read. The callback may
  * drop any waiter: the one that is being answered is freed only after its callback has returned, any other
- * one at once, and nothing is kept across the call but the head of the marked list. Failure mode: out of
- * memory leaves the waiter marked, so that it is asked again and misses nothing.
+ * one at once, and nothing is kept across the call but the head of the marked list. Failure mode: a question
+ * that cannot be answered stays marked, so that it is asked again and misses nothing.
  */
 #include "store/waiters.h"
 
@@ -278,7 +278,8 @@ struct verdict *waiter_ask(const struct waiter *w, int64_t now_ms)
     return ask_for(w, now_ms, NULL);
 }
 
-static void answer(struct waiter *w, int64_t now_ms)
+/* False: it is to be asked again. */
+static bool answer(struct waiter *w, int64_t now_ms)
 {
     struct waiters *ws = w->owner;
     struct verdict *v = ask_for(w, now_ms, &ws->keys);
@@ -286,7 +287,7 @@ static void answer(struct waiter *w, int64_t now_ms)
     if (!v || !subscribe(w, &ws->keys)) {
         verdict_free(v);
         mark(w);
-        return;
+        return false;
     }
     ws->answering = w;
     w->on_answer(w->arg, v);
@@ -294,18 +295,23 @@ static void answer(struct waiter *w, int64_t now_ms)
     verdict_free(v);
     if (w->dropped)
         waiter_free(w);
+    return true;
 }
 
-bool waiters_run(struct waiters *ws, int64_t now_ms, size_t most)
+enum waiters_left waiters_run(struct waiters *ws, int64_t now_ms, size_t most)
 {
+    bool answered = true;
+
     ws->run++;
     for (size_t i = 0; i < most && ws->first && ws->first->asked_in != ws->run; i++) {
         struct waiter *w = ws->first;
         unmark(w);
         w->asked_in = ws->run;
-        answer(w, now_ms);
+        answered = answer(w, now_ms) && answered;
     }
-    return ws->first != NULL;
+    if (!ws->first)
+        return WAITERS_NONE;
+    return answered || ws->first->asked_in != ws->run ? WAITERS_MORE : WAITERS_LATER;
 }
 
 size_t waiters_count(const struct waiters *ws)

@@ -28,14 +28,20 @@ const struct question *waiter_question(const struct waiter *w);
 void waiter_poke(struct waiter *w);
 /* Pokes those whose last answer read what is stored of the object: something else became known of it. */
 void waiters_poke_object(struct waiters *ws, struct str kind, struct str namespace, struct str name);
-/* The answer now, for a look at it; nothing else changes. NULL when out of memory; free with verdict_free. */
+/* The answer now, for a look at it; nothing else changes. NULL when it cannot be had (see ask); free with
+ * verdict_free. */
 struct verdict *waiter_ask(const struct waiter *w, int64_t now_ms);
 /* From now on failures last received before this count no more (see struct verdict_now). Pokes. */
 void waiter_new_attempt(struct waiter *w, int64_t failures_from_ms);
 
+enum waiters_left {
+    WAITERS_NONE,
+    WAITERS_MORE,  /* go on in the next turn */
+    WAITERS_LATER, /* what is left could not be answered (see ask): go on in a while */
+};
 /* Asks every marked waiter once and reports the answer, changed or not, until none is marked or `most` have
- * been asked (fairness: the rest goes on in the next turn). Returns true when some are left. */
-bool waiters_run(struct waiters *ws, int64_t now_ms, size_t most);
+ * been asked (fairness). Returns what is left. */
+enum waiters_left waiters_run(struct waiters *ws, int64_t now_ms, size_t most);
 size_t waiters_count(const struct waiters *ws);
 
 #endif

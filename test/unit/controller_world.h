@@ -22,7 +22,7 @@ static int64_t world_now_ms(void);
 
 __attribute__((unused)) static void run_waiters(void)
 {
-    while (waiters_run(world_waiters, world_now_ms(), SIZE_MAX))
+    while (waiters_run(world_waiters, world_now_ms(), SIZE_MAX) == WAITERS_MORE)
         ;
 }
 #else

@@ -1,5 +1,6 @@
 /* GET /verdict and GET /wait with the real store: every status, time, clients that leave, the end. */
 #include "http_test.h"
+#include "lmdb_fails.h"
 
 #include "http/due_priv.h"
 #include "http/verdict_json.h"
@@ -47,7 +48,7 @@ static void on_turn(void *arg)
     struct app *app = arg;
     if (!app->store)
         return;
-    while (waiters_run(app->waiters, now().wall_ms, 256))
+    while (waiters_run(app->waiters, now().wall_ms, 256) == WAITERS_MORE)
         ;
     store_flush(app->store);
 }
@@ -467,6 +468,33 @@ static void test_timeouts_in_their_order(void)
     stop(&app);
 }
 
+/* 503 instead of half a truth, for whoever waits some time after the timeout. */
+static void test_the_store_cannot_be_read(void)
+{
+    struct app app;
+    struct client c[3];
+    struct str body;
+    int64_t begin = test_now_ms();
+
+    start(&app);
+    for (int i = 0; i < 3; i++)
+        client_open(&c[i], &app.rig);
+    lmdb_fails = LMDB_RENEW;
+    CHECK_INT(get(&c[0], "/verdict?revision=r", "", &body), 503);
+    CHECK_HAS(body, STR("cannot be answered"));
+    begin_wait(&c[1], &app, "revision=r&timeout=100ms");
+    begin_wait(&c[2], &app, "revision=r&timeout=1h");
+    CHECK_INT(client_answer(&c[1], &body), 503);
+    CHECK_HAS(body, STR("cannot be answered"));
+    CHECK(test_now_ms() - begin >= 2100);
+    lmdb_fails = LMDB_NONE;
+    tell(&app, "app", "r", "ReconciliationSucceeded", 9);
+    CHECK_INT(client_answer(&c[2], NULL), 200);
+    for (int i = 0; i < 3; i++)
+        client_close(&c[i]);
+    stop(&app);
+}
+
 static void test_limit(void)
 {
     struct app app;
@@ -624,6 +652,7 @@ int main(void)
                                        TEST(test_an_event_answers_whom_it_concerns),
                                        TEST(test_fail_after_wakes_by_itself),
                                        TEST(test_timeouts_in_their_order),
+                                       TEST(test_the_store_cannot_be_read),
                                        TEST(test_limit),
                                        TEST(test_clients_that_leave),
                                        TEST(test_waiting_is_quiet),

@@ -1,5 +1,6 @@
 /* Waiters: asked again exactly when a record carries a key that their last answer read; dropping is always
  * safe. */
+#include "lmdb_fails.h"
 #include "store_fixture.h"
 
 #include <malloc.h>
@@ -251,6 +252,42 @@ static void test_drop_inside_a_callback(void)
     }
 }
 
+/* Whichever of its reads fails: no answer rather than one from half of the records, and it is asked again. */
+static void test_the_store_cannot_be_read(void)
+{
+    struct fixture *f = fixture_new();
+    struct waiters *ws = waiters_new(f->store);
+    struct asker a = {0};
+    struct asker other = {0};
+    struct said failed = app("apps", "BuildFailed", "main@sha1:" SHA_1, NOW_MS - 9000);
+    struct said succeeded = app("infra", "ReconciliationSucceeded", "main@sha1:" SHA_1, NOW_MS - 9000);
+    int fails = 0;
+
+    (void)fixture_store(f, &failed, NOW_MS);
+    (void)fixture_store(f, &succeeded, NOW_MS);
+    asker_add(&a, ws, SHA_1, NULL);
+    asker_add(&other, ws, "unheard", NULL);
+    lmdb_fails_once = true;
+    for (;; fails++) {
+        harness_case("read %d", fails);
+        lmdb_fails = LMDB_GET;
+        lmdb_fails_after = fails;
+        if (waiters_run(ws, NOW_MS, 10) != WAITERS_LATER)
+            break;
+        CHECK_INT(a.answers, 0);
+        CHECK_INT(other.answers, 1);
+        CHECK_TEXT(f->last_error, "the store cannot be read");
+    }
+    lmdb_fails = LMDB_NONE;
+    CHECK(fails >= 4); /* each record is looked at, and then read */
+    CHECK_INT(a.answers, 1);
+    CHECK_INT(a.state, VERDICT_FAILED);
+    asker_drop(&a);
+    asker_drop(&other);
+    waiters_free(ws);
+    fixture_free(f);
+}
+
 /* waiters end before the store, whose close still completes what is queued. */
 static void test_free_before_close(void)
 {
@@ -366,6 +403,7 @@ int main(void)
                                        TEST(test_fairness_and_poke),
                                        TEST(test_new_attempt),
                                        TEST(test_drop_inside_a_callback),
+                                       TEST(test_the_store_cannot_be_read),
                                        TEST(test_free_before_close),
                                        TEST(test_no_wake_up_is_missed),
                                        TEST(test_memory),
