@@ -84,6 +84,11 @@ void piece_drop(struct piece *p)
     free(p);
 }
 
+struct str piece_bytes(const struct piece *p, size_t from, size_t to)
+{
+    return (struct str){p->chunks.at + from, to - from};
+}
+
 static void on_written(const void *bytes, size_t len, void *arg)
 {
     (void)bytes;

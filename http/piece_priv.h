@@ -26,8 +26,10 @@ bool chunk_end(struct json_out *out, size_t begin);
 /* Takes over the memory of `chunks` and leaves it empty. NULL when out of memory: then it is untouched. */
 struct piece *piece_new(struct piece_pool *pool, struct json_out *chunks);
 void piece_drop(struct piece *p);
+/* The chunks from `from` up to `to` as they are sent; valid as long as the piece. */
+struct str piece_bytes(const struct piece *p, size_t from, size_t to);
 /* Adds the chunks from `from` up to `to` to what is to be written, without copying; not framed: their content alone, for
- * HTTP/1.0. False when out of memory. */
+ * HTTP/1.0. Framed, `from` may lie anywhere. False when out of memory. */
 bool piece_send(struct piece *p, size_t from, size_t to, bool framed, struct evbuffer *output);
 
 #endif
