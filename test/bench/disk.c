@@ -1,7 +1,8 @@
 /* The yardsticks below everything: what the disk and bare LMDB cost, with the values that the table's events make.
  *
- *   disk fdatasync DIR SECONDS        appends 1 KiB and calls fdatasync
- *   disk lmdb DIR SECONDS BATCH       commits BATCH puts of 1 KiB under growing keys, with LMDB's default durability
+ *   disk fdatasync DIR SECONDS            appends 1 KiB and calls fdatasync
+ *   disk lmdb DIR SECONDS BATCH [PAUSE]   commits BATCH puts of 1 KiB under growing keys, with LMDB's default
+ *                                         durability; sleeps PAUSE microseconds before each
  *
  * Prints one line: events per second, and p50, p99 and the longest call in microseconds.
  */
@@ -81,13 +82,14 @@ static int compare(const void *a, const void *b)
 int main(int argc, char **argv)
 {
     unsigned batch = argc > 4 ? (unsigned)strtoul(argv[4], NULL, 10) : 1;
+    useconds_t pause = argc > 5 ? (useconds_t)strtoul(argv[5], NULL, 10) : 0;
     MDB_env *env = NULL;
     MDB_dbi dbi = 0;
     int fd = -1;
     size_t n = 0;
 
     if (argc < 4) {
-        fprintf(stderr, "usage: disk fdatasync|lmdb DIR SECONDS [BATCH]\n");
+        fprintf(stderr, "usage: disk fdatasync|lmdb DIR SECONDS [BATCH [PAUSE]]\n");
         return 2;
     }
     if (strcmp(argv[1], "lmdb") == 0)
@@ -98,6 +100,10 @@ int main(int argc, char **argv)
     double end = start + strtod(argv[3], NULL) * 1e6;
     double last = start;
     while (last < end && n < MAX_CALLS) {
+        if (pause > 0) {
+            (void)usleep(pause);
+            last = now_us();
+        }
         if (env)
             commit_once(env, dbi, batch);
         else
