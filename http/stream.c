@@ -174,9 +174,11 @@ void stream_wake(struct stream *s)
         event_active(s->behind, EV_TIMEOUT, 0);
 }
 
-/* Updates of records are not streamed. */
+/* Updates of records are not streamed. Live readers are served in the next turn of the loop, behind what this one gives to
+ * sockets: with a thousand of them, answers and statuses of Runs would wait for milliseconds. */
 static void on_stored(void *arg, const struct record *record, struct record_keys keys, bool fresh)
 {
+    const struct timeval next_turn = {0};
     struct stream *s = arg;
 
     (void)record;
@@ -184,7 +186,7 @@ static void on_stored(void *arg, const struct record *record, struct record_keys
     if (s->n > 0)
         s->stored_mono_ms = s->now().mono_ms;
     if (fresh && !TAILQ_EMPTY(&s->readers[READER_LIVE]))
-        event_active(s->live, EV_TIMEOUT, 0);
+        (void)event_add(s->live, &next_turn);
 }
 
 /* ---- requests ---- */
