@@ -20,7 +20,7 @@
 #include <stdlib.h>
 
 #define UNANSWERED_MS  INT64_C(2000) /* after its timeout; a waiter that failed is asked once a second */
-#define ASK_SOONEST_MS INT64_C(20) /* a verdict that is due to change at once is not asked in a busy loop */
+#define ASK_SOONEST_MS INT64_C(20)   /* a verdict that is due to change at once is not asked in a busy loop */
 
 #define UNANSWERED "the question cannot be answered now: try again"
 

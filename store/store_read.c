@@ -53,7 +53,7 @@ static bool decode(struct store *s, uint64_t seq, const MDB_val *value, struct r
 
 bool store_read(struct store *s, uint64_t seq, struct record_stored *ret, struct store_missed *missed)
 {
-    struct store_missed ignored;
+    struct store_missed ignored = {0};
     unsigned char bytes[8];
     MDB_val key = {sizeof bytes, bytes};
     MDB_val value;

@@ -136,7 +136,8 @@ static bool repeats_seq(struct store *s, const struct pending *p, uint64_t seq)
 {
     struct record_stored stored;
 
-    return !store_find_update(s, seq) && store_read(s, seq, &stored, NULL) && repeats_record(s, p, &stored.record);
+    return !store_find_update(s, seq) && store_read(s, seq, &stored, NULL) &&
+           repeats_record(s, p, &stored.record);
 }
 
 /* Only the newest equal body can be the newest of its object, and a body whose timestamp is no use has none

@@ -29,7 +29,7 @@
 #define FULL_EVENTS   3200 /* with which --max-size is reached */
 #define FULL_STEP     75
 #define FULL_STEPS    40
-#define RETAIN_EVENTS 150  /* after them */
+#define RETAIN_EVENTS 150 /* after them */
 #define STATEMENTS    5
 #define LIMIT_US      5000000
 #define SILENT        3
