@@ -31,7 +31,8 @@ struct client {
     uint64_t id; /* of the request */
     int64_t deadline_mono_ms;
     bool wants_text;
-    bool is_over; /* gets its answer even though it is still waiting */
+    bool is_over;      /* gets its answer even though it is still waiting */
+    bool asked_at_end; /* and was asked when it was */
 };
 
 struct wait {
@@ -111,15 +112,15 @@ static void client_free(struct client *c)
 static void look_at(struct client *c, int64_t now_ms)
 {
     struct wait *w = c->wait;
-    int64_t last_ms = c->deadline_mono_ms + UNANSWERED_MS;
 
-    if (now_ms >= last_ms) {
+    if (c->asked_at_end) {
         http_reply_cause(w->server, c->id, CAUSE_STORE_FAILED, UNANSWERED);
         client_free(c);
         return;
     }
     c->is_over = c->is_over || now_ms >= c->deadline_mono_ms;
-    due_move(&w->heap, &c->due, c->is_over ? last_ms : c->deadline_mono_ms);
+    c->asked_at_end = c->is_over;
+    due_move(&w->heap, &c->due, c->is_over ? now_ms + UNANSWERED_MS : c->deadline_mono_ms);
     waiter_poke(c->waiter);
 }
 

@@ -30,10 +30,11 @@ static int64_t clock_of(clockid_t id)
 }
 
 static int64_t set_back_ms; /* somebody did so to the wall clock */
+static int64_t asleep_ms;   /* the machine was */
 
 static struct moment now(void)
 {
-    return (struct moment){clock_of(CLOCK_REALTIME) - set_back_ms, clock_of(CLOCK_BOOTTIME)};
+    return (struct moment){clock_of(CLOCK_REALTIME) - set_back_ms, clock_of(CLOCK_BOOTTIME) + asleep_ms};
 }
 
 static void on_store(evutil_socket_t fd, short what, void *arg)
@@ -468,6 +469,21 @@ static void test_timeouts_in_their_order(void)
     stop(&app);
 }
 
+/* Whatever was due meanwhile is late, and no failure. */
+static void test_after_a_long_sleep(void)
+{
+    struct app app;
+    struct client c;
+
+    start(&app);
+    begin_wait(&c, &app, "revision=r&timeout=100ms");
+    asleep_ms = 3600 * 1000;
+    CHECK_INT(client_answer(&c, NULL), 408);
+    asleep_ms = 0;
+    client_close(&c);
+    stop(&app);
+}
+
 /* 503 instead of half a truth, for whoever waits some time after the timeout. */
 static void test_the_store_cannot_be_read(void)
 {
@@ -651,6 +667,7 @@ int main(void)
                                        TEST(test_an_event_answers_whom_it_concerns),
                                        TEST(test_fail_after_wakes_by_itself),
                                        TEST(test_timeouts_in_their_order),
+                                       TEST(test_after_a_long_sleep),
                                        TEST(test_the_store_cannot_be_read),
                                        TEST(test_limit),
                                        TEST(test_clients_that_leave),
