@@ -140,9 +140,8 @@ static struct str bare_key(struct str key, struct str group)
     return key;
 }
 
-/* Which of several prefixed keys gives a bare one its value, in the order that notification-controller merges
- * them: the controller's own over annotations ("event.toolkit.fluxcd.io/"). Larger wins, the later one among
- * equals. */
+/* In the order in which notification-controller merges them: the controller's own over annotations
+ * ("event.toolkit.fluxcd.io/"). */
 static int key_rank(struct str key, struct str group)
 {
     struct str bare = bare_key(key, group);
@@ -150,6 +149,16 @@ static int key_rank(struct str key, struct str group)
     if (bare.len == key.len)
         return 3;
     return group.len > 0 && str_starts(key, group) && key.at[group.len] == '/' ? 2 : 1;
+}
+
+/* Which of several keys gives a bare one its value: `key`, which comes later, rather than `over`? Keys of one rank by
+ * their bytes, since Go sends them sorted, and of a repeated one the last; so it does not depend on where they stand. */
+static bool key_wins(struct str key, struct str over, struct str group)
+{
+    int rank = key_rank(key, group);
+    int over_rank = key_rank(over, group);
+
+    return rank != over_rank ? rank > over_rank : str_compare(key, over) >= 0;
 }
 
 static bool read_metadata(struct document *d, json_t *metadata, char err[static EVENT_ERROR])
@@ -163,7 +172,7 @@ static bool read_metadata(struct document *d, json_t *metadata, char err[static 
                   {STR("originRevision"), &e->origin_revision},
                   {STR("commit"), &e->commit},
                   {STR("oci-digest"), &e->oci_digest}};
-    int rank[sizeof wanted / sizeof wanted[0]] = {0};
+    struct str winner[sizeof wanted / sizeof wanted[0]] = {0};
     struct str group = group_of(e->api_version);
     const char *name;
     size_t name_len;
@@ -177,9 +186,9 @@ static bool read_metadata(struct document *d, json_t *metadata, char err[static 
         struct str bare = bare_key(key, group);
         e->plain = e->plain && bare.len == key.len;
         for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
-            if (!str_eq(bare, wanted[i].key) || key_rank(key, group) < rank[i])
+            if (!str_eq(bare, wanted[i].key) || (winner[i].len && !key_wins(key, winner[i], group)))
                 continue;
-            rank[i] = key_rank(key, group);
+            winner[i] = key;
             *wanted[i].to = string_of(value);
         }
     }
@@ -401,35 +410,33 @@ struct rewrite {
 };
 
 /* The key as it is to be written, decoded; the caller frees ret_key. False when out of memory. */
-static bool decode_key(const struct rewrite *how, struct str raw, json_t **ret_key, struct str *ret_bare,
-                       int *ret_rank)
+static bool decode_key(const struct rewrite *how, struct str raw, json_t **ret_key, struct str *ret_bare)
 {
     *ret_key = json_loadb(raw.at, raw.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
     if (!*ret_key)
         return false;
     struct str key = string_of(*ret_key);
     *ret_bare = how->is_metadata ? bare_key(key, how->group) : key;
-    *ret_rank = how->is_metadata ? key_rank(key, how->group) : 0;
     return true;
 }
 
-/* Fills how->last. A repeated member: the last wins; a key with and without prefix: the bare one. */
+/* Fills how->last. A repeated member: the last wins; keys that are one without their prefixes: see key_wins. */
 static bool find_last(struct rewrite *how, struct str object)
 {
     struct json_walk walk;
     struct str raw, value, key;
     json_t *decoded;
-    int rank;
 
     how->last = json_object();
     if (!how->last || !json_enter_object(&walk, object))
         return how->last != NULL;
     for (json_int_t i = 0; json_next_member(&walk, &raw, &value); i++) {
-        if (!decode_key(how, raw, &decoded, &key, &rank))
+        if (!decode_key(how, raw, &decoded, &key))
             return false;
         json_t *before = json_object_getn(how->last, key.at, key.len);
-        bool wins = !before || rank >= json_integer_value(json_array_get(before, 1));
-        int failed = wins ? json_object_setn_new(how->last, key.at, key.len, json_pack("[Ii]", i, rank)) : 0;
+        bool wins = !before || key_wins(string_of(decoded), string_of(json_array_get(before, 1)), how->group);
+        int failed =
+            wins ? json_object_setn_new(how->last, key.at, key.len, json_pack("[IO]", i, decoded)) : 0;
         json_decref(decoded);
         if (failed)
             return false;
@@ -476,13 +483,12 @@ static void put_members(struct writer *w, struct str object, struct rewrite *how
     struct str raw, value, key;
     json_t *decoded = NULL;
     bool first = true;
-    int rank;
 
     if (!find_last(how, object))
         w->failed = true;
     else if (json_enter_object(&walk, object))
         for (json_int_t i = 0; !w->failed && json_next_member(&walk, &raw, &value); i++) {
-            if (!decode_key(how, raw, &decoded, &key, &rank)) {
+            if (!decode_key(how, raw, &decoded, &key)) {
                 w->failed = true;
                 break;
             }

@@ -19,23 +19,15 @@ bool is_source(struct str kind)
     return false;
 }
 
-static int compare_str(struct str a, struct str b)
-{
-    size_t shorter = a.len < b.len ? a.len : b.len;
-    int order = shorter ? memcmp(a.at, b.at, shorter) : 0;
-
-    return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
-}
-
 static int compare_objects(const struct record *a, const struct record *b)
 {
-    int order = compare_str(a->cluster, b->cluster);
+    int order = str_compare(a->cluster, b->cluster);
 
     if (order == 0)
-        order = compare_str(a->kind, b->kind);
+        order = str_compare(a->kind, b->kind);
     if (order == 0)
-        order = compare_str(a->namespace, b->namespace);
-    return order != 0 ? order : compare_str(a->name, b->name);
+        order = str_compare(a->namespace, b->namespace);
+    return order != 0 ? order : str_compare(a->name, b->name);
 }
 
 static int compare_items(const void *left, const void *right)

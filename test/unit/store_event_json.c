@@ -104,6 +104,15 @@ static void test_accepted(void)
          "{\"involvedObject\":{\"apiVersion\":\"helm.toolkit.fluxcd.io/v2\"},\"metadata\":{"
          "\"helm.toolkit.fluxcd.io/revision\":\"h\",\"event.toolkit.fluxcd.io/revision\":\"e\"}}",
          "h", "", false, false},
+        {"of two prefixes the later by its bytes",
+         "{\"metadata\":{\"helm.toolkit.fluxcd.io/revision\":\"h\",\"event.toolkit.fluxcd.io/"
+         "revision\":\"e\"}}",
+         "h", "", false, false},
+        {"wherever they stand, and repeated",
+         "{\"metadata\":{\"event.toolkit.fluxcd.io/revision\":\"a\",\"helm.toolkit.fluxcd.io/"
+         "revision\":\"h\","
+         "\"event.toolkit.fluxcd.io/revision\":\"e\"}}",
+         "h", "", false, false},
         {"nothing behind the prefix", "{\"metadata\":{\"event.toolkit.fluxcd.io/\":\"x\"}}", "", "", true,
          false},
         {"another prefix stays", "{\"metadata\":{\"example.com/revision\":\"g\"}}", "", "", true, false},
@@ -224,6 +233,11 @@ static void test_answer(void)
          "\"helm.toolkit.fluxcd.io/revision\":\"h\",\"event.toolkit.fluxcd.io/revision\":\"e\"}}",
          "{\"involvedObject\":{\"apiVersion\":\"helm.toolkit.fluxcd.io/"
          "v2\"},\"metadata\":{\"revision\":\"h\"}," ADDED},
+        {"of two prefixes the later by its bytes, wherever they stand, and repeated",
+         "{\"metadata\":{\"event.toolkit.fluxcd.io/revision\":\"a\",\"helm.toolkit.fluxcd.io/"
+         "revision\":\"h\","
+         "\"event.toolkit.fluxcd.io/revision\":\"e\"}}",
+         "{\"metadata\":{\"revision\":\"h\"}," ADDED},
         {"a prefix further down stays", "{ \"x\":{\"metadata\":{\"helm.toolkit.fluxcd.io/a\":1}}}",
          "{\"x\":{\"metadata\":{\"helm.toolkit.fluxcd.io/a\":1}}," ADDED},
         {"key to be escaped", "{\"metadata\":{\"helm.toolkit.fluxcd.io/a\\\"\\n\":\"v\"}}",
