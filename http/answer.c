@@ -118,13 +118,11 @@ void http_reply_cause(struct http_server *s, uint64_t id, enum http_cause cause,
 {
     struct evhttp_request *req = pending_take(http_server_requests(s), id);
 
-    if (strcmp(why, "out of memory") == 0)
-        cause = CAUSE_OVERLOAD;
     if (req)
         http_refuse(s, req, cause, cause_status(cause), str_of(why), NULL);
 }
 
 void http_reply_refused(struct http_server *s, uint64_t id, const char *why)
 {
-    http_reply_cause(s, id, CAUSE_BAD_REQUEST, why);
+    http_reply_cause(s, id, is_no_memory(why) ? CAUSE_OVERLOAD : CAUSE_BAD_REQUEST, why);
 }

@@ -138,7 +138,7 @@ bool http_watch_client(struct http_server *s, uint64_t id, http_on_gone *on_gone
 /* {"error":"<one line>"}; 503 carries Retry-After. Counted and logged as refused. */
 void http_reply_error(struct http_server *s, uint64_t id, int status, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
-/* 400 for what is wrong with a request; 503 where the reason is "out of memory", which is none of the client's. */
+/* 400 for what is wrong with a request; 503 where `why` is that of a parser that got no memory. */
 void http_reply_refused(struct http_server *s, uint64_t id, const char *why);
 
 #endif
