@@ -1,6 +1,7 @@
 """Bad input of every kind: a clear line that names the thing, the right status or exit code, nothing lost."""
 
 import os
+import re
 import socket
 import subprocess
 import time
@@ -119,6 +120,18 @@ def test_bad_flag_is_exit_2_and_named(tmp_path, flags, names):
     done = run("--data-dir", str(tmp_path / "data"), *listen, *flags, env=env)
     assert done.returncode == 2 and names in done.stderr, done
     assert done.stderr.startswith("flux-event-store: ")
+
+
+def test_an_empty_value_is_refused_for_each_flag():
+    flags = re.findall(r"^  (--[a-z0-9-]+) ([A-Z/]+) ", run("--help").stdout, re.M)
+    assert len(flags) > 20
+    for flag, argument in flags:
+        for given in ([f"{flag}="], [flag, ""]):
+            done = run("--check", "--no-kube", *given)
+            if argument != "NAME":
+                line = f"flux-event-store: {flag}: an empty value; give {flag} {argument}, or leave it out\n"
+                assert (done.returncode, done.stderr) == (2, line), (given, done)
+    assert run("--check", "--no-kube", "--cluster=").returncode == 0  # no name is what it has without
 
 
 def test_help_version_and_check(tmp_path):
