@@ -384,6 +384,7 @@ static int loop(struct program *p)
             return EXIT_FAILURE;
         }
     }
+    http_server_tell_rest(p->server);
     if (store_pending(p->store))
         end_unwritten(p);
     REPORT(&p->reporter, REPORT_INFO, "stopped", FIELD_INT("unanswered", http_server_unanswered(p->server)));

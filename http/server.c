@@ -254,6 +254,32 @@ void http_server_set_auth(struct http_server *s, struct auth *auth)
     s->auth = auth;
 }
 
+static void on_rest(evutil_socket_t fd, short what, void *arg)
+{
+    struct http_server *s = arg;
+
+    (void)fd, (void)what;
+    tally_tell_rest(&s->tally, http_mono_ms());
+    if (s->tls)
+        tls_tell_rest(s->tls, http_mono_ms());
+}
+
+void http_server_tell_rest(struct http_server *s)
+{
+    tally_tell_rest(&s->tally, INT64_MAX);
+    if (s->tls)
+        tls_tell_rest(s->tls, INT64_MAX);
+}
+
+/* For the server that counts, which is not the admin server. */
+static bool init_rest(struct http_server *s)
+{
+    s->tally.rest = evtimer_new(s->base, on_rest, s);
+    if (s->tls)
+        tls_set_rest(s->tls, s->tally.rest);
+    return s->tally.rest != NULL;
+}
+
 static bool init_http(struct http_server *s, const struct guard_limits *limits)
 {
     struct guard_hooks hooks = {on_full, on_room, on_shed, on_refused, on_gone, s};
@@ -333,7 +359,7 @@ struct http_server *http_server_new_limits(struct event_base *base, const struct
         memcpy(err, tls_err, HTTP_ERROR);
         goto fail;
     }
-    if (!init_http(s, limits) || !init_listeners(s, LISTEN_FLAG, &config->listen, err) ||
+    if (!init_rest(s) || !init_http(s, limits) || !init_listeners(s, LISTEN_FLAG, &config->listen, err) ||
         (config->admin_listen.n > 0 && !init_admin(s, &config->admin_listen, limits, err)))
         goto fail;
     return s;
@@ -469,5 +495,7 @@ void http_server_free(struct http_server *s)
     tls_free(s->tls);
     acceptor_free(s->acceptor);
     pending_free(&s->pending);
+    if (s->tally.rest)
+        event_free(s->tally.rest);
     free(s);
 }

@@ -72,6 +72,9 @@ size_t http_server_pending(const struct http_server *s);
 size_t http_server_unanswered(const struct http_server *s);
 /* The body of a stored record does not have its checksum, and is left out of an answer: says so, at most once a second. */
 void http_server_report_damaged(struct http_server *s, uint64_t id);
+/* Log lines of one kind are written at most once a second. How many had none since then is told by the next one, or within
+ * seconds; for the end, by this. */
+void http_server_tell_rest(struct http_server *s);
 struct metric_source http_server_metrics(struct http_server *s);
 /* Ends what is left and frees; answers given afterwards are the caller's mistake, so close the store, which completes
  * appends, first. Accepts NULL. */

@@ -8,6 +8,8 @@
 #include "http/reply_priv.h"
 #include "http/server.h"
 
+#include <event2/event.h>
+
 static const struct {
     const char *label;
     int status;
@@ -139,51 +141,90 @@ void tally_answered(struct tally *t, int status)
     t->numbers.requests[i]++;
 }
 
-static bool may_report(struct tally_line *line, int64_t now_ms)
+void tally_hold(struct event *rest)
+{
+    const struct timeval in = {.tv_sec = TALLY_REST_MS / 1000};
+
+    if (rest && !evtimer_pending(rest, NULL))
+        (void)evtimer_add(rest, &in);
+}
+
+static bool may_report(struct tally *t, struct tally_line *line, int64_t now_ms)
 {
     line->since++;
-    if (line->reported_ms && now_ms + 1 - line->reported_ms < TALLY_REPORT_MS)
+    if (line->reported_ms && now_ms + 1 - line->reported_ms < TALLY_REPORT_MS) {
+        tally_hold(t->rest);
         return false;
+    }
     line->reported_ms = now_ms + 1;
     return true;
+}
+
+static void say_refused(struct tally *t, enum http_cause cause, int status, struct str path, struct str why)
+{
+    enum report_level level = status == 401 || status >= 500 ? REPORT_WARN : REPORT_INFO;
+
+    /* A field without a name ends the list. */
+    REPORT(t->reporter, level, status == 401 ? "request denied" : "request refused",
+           FIELD_INT("status", status), FIELD_TEXT("cause", causes[cause].label), FIELD_STR("error", why),
+           FIELD_INT("requests", t->causes[cause].since),
+           FIELD_STR(path.len ? "path" : NULL, str_cut_utf8(path, TALLY_PATH)));
+    t->causes[cause].since = 0;
 }
 
 void tally_refused(struct tally *t, enum http_cause cause, int status, struct str path, struct str why,
                    int64_t now_ms)
 {
-    struct tally_line *line = &t->causes[cause];
-    enum report_level level = status == 401 || status >= 500 ? REPORT_WARN : REPORT_INFO;
-
     t->numbers.rejected[cause]++;
-    if (!may_report(line, now_ms)) {
+    if (may_report(t, &t->causes[cause], now_ms))
+        say_refused(t, cause, status, path, why);
+    else
         t->numbers.lines_dropped++;
-        return;
-    }
-    /* A field without a name ends the list. */
-    REPORT(t->reporter, level, status == 401 ? "request denied" : "request refused",
-           FIELD_INT("status", status), FIELD_TEXT("cause", causes[cause].label), FIELD_STR("error", why),
-           FIELD_INT("requests", line->since),
-           FIELD_STR(path.len ? "path" : NULL, str_cut_utf8(path, TALLY_PATH)));
-    line->since = 0;
 }
 
 bool tally_paused(struct tally *t, enum http_pause pause, int64_t now_ms)
 {
     t->numbers.paused[pause]++;
-    return may_report(&t->pauses[pause], now_ms);
+    return may_report(t, &t->pauses[pause], now_ms);
 }
 
 bool tally_shed(struct tally *t, int64_t now_ms)
 {
     t->numbers.shed++;
-    return may_report(&t->shed, now_ms);
+    return may_report(t, &t->shed, now_ms);
 }
 
 void tally_damaged(struct tally *t, uint64_t id, int64_t now_ms)
 {
-    if (!may_report(&t->damaged, now_ms))
+    if (!may_report(t, &t->damaged, now_ms))
         return;
     REPORT(t->reporter, REPORT_ERROR, "a stored body is damaged and is left out of an answer",
            FIELD_INT("id", id), FIELD_INT("bodies", t->damaged.since));
     t->damaged.since = 0;
+}
+
+/* False as long as it is to wait. */
+static bool may_tell_rest(struct tally *t, struct tally_line *line, int64_t now_ms)
+{
+    if (line->since == 0)
+        return false;
+    if (now_ms < line->reported_ms - 1 + TALLY_REST_MS) {
+        tally_hold(t->rest);
+        return false;
+    }
+    if (now_ms != INT64_MAX)
+        line->reported_ms = now_ms + 1;
+    return true;
+}
+
+void tally_tell_rest(struct tally *t, int64_t now_ms)
+{
+    for (int i = 0; i < N_CAUSES; i++)
+        if (may_tell_rest(t, &t->causes[i], now_ms))
+            say_refused(t, (enum http_cause)i, causes[i].status, STR_NONE, STR(TALLY_REST_SAYS));
+    if (may_tell_rest(t, &t->damaged, now_ms)) {
+        REPORT(t->reporter, REPORT_ERROR, "stored bodies are damaged and were left out of answers",
+               FIELD_INT("bodies", t->damaged.since));
+        t->damaged.since = 0;
+    }
 }

@@ -1,7 +1,8 @@
 /* What the server counts: answers by status, refusals by cause; and how often it says so in the log.
  *
  * A refused request is counted always, and reported at most once a second for each cause, with how many there were
- * since: a sender that is refused a thousand times a second does not fill the log.
+ * since: a sender that is refused a thousand times a second does not fill the log. When no more come, a timer has the rest
+ * told.
  */
 #ifndef FES_HTTP_TALLY_PRIV_H
 #define FES_HTTP_TALLY_PRIV_H
@@ -11,7 +12,11 @@
 #include "store/metric.h"
 #include "store/report.h"
 
+struct event;
+
 #define TALLY_REPORT_MS 1000 /* between two reports of one cause */
+#define TALLY_REST_MS   2000 /* after the last one: then what came since is told without waiting for another */
+#define TALLY_REST_SAYS "as in the line before; these had no line of their own"
 
 /* Why a request is refused: name, label of the metric, status. The first eleven are the guard's, before routing. */
 #define HTTP_CAUSES(X)                                    \
@@ -79,6 +84,7 @@ struct tally_line {
 
 struct tally {
     const struct reporter *reporter;
+    struct event *rest; /* timer that calls tally_tell_rest; NULL: none */
     struct tally_line causes[N_CAUSES];
     struct tally_line pauses[N_PAUSES];
     struct tally_line shed;
@@ -104,5 +110,11 @@ bool tally_paused(struct tally *t, enum http_pause pause, int64_t now_ms);
 bool tally_shed(struct tally *t, int64_t now_ms);
 /* A body of that record was left out of an answer. Reported at most once a second, with how many there were since. */
 void tally_damaged(struct tally *t, uint64_t id, int64_t now_ms);
+
+/* Tells how many had no line, for each kind whose last one is TALLY_REST_MS old, and arms the timer for the others. now_ms
+ * is INT64_MAX at the end: for all. */
+void tally_tell_rest(struct tally *t, int64_t now_ms);
+/* Something had no line: arms the timer unless it is. rest may be NULL. */
+void tally_hold(struct event *rest);
 
 #endif
