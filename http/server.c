@@ -86,12 +86,13 @@ static void on_room(void *arg)
         acceptor_update(s->acceptor);
 }
 
-static void on_refused(void *arg, enum http_cause cause, const char *why)
+static void on_refused(void *arg, enum http_cause cause, const char *why, int fd)
 {
     struct http_server *s = arg;
 
     tally_answered(&s->owner->tally, cause_status(cause));
-    tally_refused(&s->owner->tally, cause, cause_status(cause), STR_NONE, str_of(why), http_mono_ms());
+    tally_refused(&s->owner->tally, cause, cause_status(cause), (struct tally_from){.fd = fd}, str_of(why),
+                  http_mono_ms());
 }
 
 /* A connection ends with a request that is not answered. evhttp frees the request, or has detached it. */
@@ -175,8 +176,8 @@ static bool let_through(struct http_server *s, const struct route *route, const 
                    http_request_header(r, "Authorization"), is_post ? http_request_body(r) : STR_NONE);
     if (answer == AUTH_GRANTED)
         return true;
-    tally_refused(&s->tally, cause_of_answer(answer), 401, r->path, str_of(auth_sentence(answer)),
-                  http_mono_ms());
+    tally_refused(&s->tally, cause_of_answer(answer), 401, http_from(r->req, r->path),
+                  str_of(auth_sentence(answer)), http_mono_ms());
     http_send_error(s, r->req, 401, STR("unauthorized"), &challenge);
     return false;
 }

@@ -8,7 +8,11 @@
 #include "http/reply_priv.h"
 #include "http/server.h"
 
+#include <arpa/inet.h>
 #include <event2/event.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <sys/socket.h>
 
 static const struct {
     const char *label;
@@ -143,7 +147,7 @@ void tally_answered(struct tally *t, int status)
 
 void tally_hold(struct event *rest)
 {
-    const struct timeval in = {.tv_sec = TALLY_REST_MS / 1000};
+    const struct timeval in = {.tv_sec = TALLY_REPORT_MS / 1000};
 
     if (rest && !evtimer_pending(rest, NULL))
         (void)evtimer_add(rest, &in);
@@ -160,24 +164,49 @@ static bool may_report(struct tally *t, struct tally_line *line, int64_t now_ms)
     return true;
 }
 
-static void say_refused(struct tally *t, enum http_cause cause, int status, struct str path, struct str why)
+const char *tally_peer(int fd, char out[static TALLY_PEER])
+{
+    static const char mapped[] = "::ffff:"; /* IPv4, to a listener for both families */
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } a = {.any.sa_family = AF_UNSPEC};
+    socklen_t len = sizeof a;
+
+    (void)snprintf(out, TALLY_PEER, "unknown");
+    if (getpeername(fd, &a.any, &len) != 0)
+        return out;
+    if (a.any.sa_family == AF_INET)
+        (void)inet_ntop(AF_INET, &a.v4.sin_addr, out, TALLY_PEER);
+    if (a.any.sa_family != AF_INET6)
+        return out;
+    (void)inet_ntop(AF_INET6, &a.v6.sin6_addr, out, TALLY_PEER);
+    return IN6_IS_ADDR_V4MAPPED(&a.v6.sin6_addr) ? out + strlen(mapped) : out;
+}
+
+/* client: NULL for many. */
+static void say_refused(struct tally *t, enum http_cause cause, int status, const char *client,
+                        struct str path, struct str why)
 {
     enum report_level level = status == 401 || status >= 500 ? REPORT_WARN : REPORT_INFO;
 
     /* A field without a name ends the list. */
     REPORT(t->reporter, level, status == 401 ? "request denied" : "request refused",
            FIELD_INT("status", status), FIELD_TEXT("cause", causes[cause].label), FIELD_STR("error", why),
-           FIELD_INT("requests", t->causes[cause].since),
+           FIELD_INT("requests", t->causes[cause].since), FIELD_TEXT(client ? "client" : NULL, client),
            FIELD_STR(path.len ? "path" : NULL, str_cut_utf8(path, TALLY_PATH)));
     t->causes[cause].since = 0;
 }
 
-void tally_refused(struct tally *t, enum http_cause cause, int status, struct str path, struct str why,
+void tally_refused(struct tally *t, enum http_cause cause, int status, struct tally_from from, struct str why,
                    int64_t now_ms)
 {
+    char peer[TALLY_PEER];
+
     t->numbers.rejected[cause]++;
     if (may_report(t, &t->causes[cause], now_ms))
-        say_refused(t, cause, status, path, why);
+        say_refused(t, cause, status, tally_peer(from.fd, peer), from.path, why);
     else
         t->numbers.lines_dropped++;
 }
@@ -221,7 +250,7 @@ void tally_tell_rest(struct tally *t, int64_t now_ms)
 {
     for (int i = 0; i < N_CAUSES; i++)
         if (may_tell_rest(t, &t->causes[i], now_ms))
-            say_refused(t, (enum http_cause)i, causes[i].status, STR_NONE, STR(TALLY_REST_SAYS));
+            say_refused(t, (enum http_cause)i, causes[i].status, NULL, STR_NONE, STR(TALLY_REST_SAYS));
     if (may_tell_rest(t, &t->damaged, now_ms)) {
         REPORT(t->reporter, REPORT_ERROR, "stored bodies are damaged and were left out of answers",
                FIELD_INT("bodies", t->damaged.since));

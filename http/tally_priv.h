@@ -100,10 +100,18 @@ extern const struct metric tally_metrics[];
 /* now_ms: on a clock that only goes forward. */
 
 void tally_answered(struct tally *t, int status);
-/* path: without the query, written up to TALLY_PATH bytes; STR_NONE where no request was read. why: one sentence,
- * never a secret. */
-void tally_refused(struct tally *t, enum http_cause cause, int status, struct str path, struct str why,
+/* From where it came: looked at only for a line. */
+struct tally_from {
+    int fd; /* the connection; -1: it is gone */
+    struct str
+        path; /* without the query, written up to TALLY_PATH bytes; STR_NONE where no request was read */
+};
+/* why: one sentence, never a secret. */
+void tally_refused(struct tally *t, enum http_cause cause, int status, struct tally_from from, struct str why,
                    int64_t now_ms);
+/* Host of the other end, "unknown" when that is not known any more. Returns out. */
+#define TALLY_PEER 64
+const char *tally_peer(int fd, char out[static TALLY_PEER]);
 /* True when it is to be reported. */
 bool tally_paused(struct tally *t, enum http_pause pause, int64_t now_ms);
 /* The same for a connection that ends for want of room. */

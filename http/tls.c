@@ -396,22 +396,26 @@ bool tls_renew(struct tls *t, SSL *ssl)
     return false;
 }
 
-static void say_failed(struct tls *t, enum tls_failure cause, const char *why)
+/* client: NULL for many. */
+static void say_failed(struct tls *t, enum tls_failure cause, const char *why, const char *client)
 {
     REPORT(t->reporter, REPORT_WARN, "TLS handshake failed", FIELD_TEXT("cause", failures[cause]),
-           FIELD_TEXT("error", why), FIELD_INT("handshakes", t->failed[cause].unreported));
+           FIELD_TEXT("error", why), FIELD_INT("handshakes", t->failed[cause].unreported),
+           FIELD_TEXT(client ? "client" : NULL, client));
     t->failed[cause].unreported = 0;
 }
 
-void tls_report_failed(struct tls *t, enum tls_failure cause, const char *why, int64_t mono_ms)
+void tls_report_failed(struct tls *t, enum tls_failure cause, const char *why, int fd, int64_t mono_ms)
 {
+    char peer[TALLY_PEER];
+
     t->failed[cause].n++;
     t->failed[cause].unreported++;
     if (t->failed[cause].reported_ms && mono_ms - t->failed[cause].reported_ms < TALLY_REPORT_MS) {
         tally_hold(t->rest);
         return;
     }
-    say_failed(t, cause, why);
+    say_failed(t, cause, why, tally_peer(fd, peer));
     t->failed[cause].reported_ms = mono_ms;
 }
 
@@ -429,7 +433,7 @@ void tls_tell_rest(struct tls *t, int64_t mono_ms)
             tally_hold(t->rest);
             continue;
         }
-        say_failed(t, (enum tls_failure)i, TALLY_REST_SAYS);
+        say_failed(t, (enum tls_failure)i, TALLY_REST_SAYS, NULL);
         t->failed[i].reported_ms = mono_ms;
     }
 }

@@ -3,6 +3,7 @@
 import datetime
 import os
 import re
+import socket
 import subprocess
 import time
 
@@ -145,6 +146,30 @@ def test_a_refused_request_is_logged_with_its_path(make_server):
     wanted = {"not_found": "/" + "y" * 127, "method": "/healthz", "bad_request": "/wait", "bad_event": "/events"}
     lines = [line for line in server.logs() if line.get("msg") == "request refused"]
     assert {line["cause"]: line["path"] for line in lines} == wanted, lines
+    assert {line["client"] for line in lines} == {"127.0.0.1"}, lines
+
+
+@pytest.mark.parametrize("listen,bound,host,client", [
+    (":0", "[::]:", "127.0.0.1", "127.0.0.1"), (":0", "[::]:", "::1", "::1"), ("[::1]:0", "[::1]:", "::1", "::1"),
+    ("127.0.0.2:0", "127.0.0.2:", "127.0.0.2", "127.0.0.1")])
+def test_who_was_refused(make_server, tmp_path, listen, bound, host, client):
+    """By a handler, for its credentials, and before there was a request."""
+    (tmp_path / "token").write_text("secret")
+    server = make_server("--read-token-file", str(tmp_path / "token"), "--listen", listen)
+    addresses = [line["address"] for line in server.logs() if line.get("msg") == "listening"]
+    [port] = [int(address.removeprefix(bound)) for address in addresses if address.startswith(bound)]
+
+    def refused(head, status):
+        def asked():
+            with socket.create_connection((host, port), fes.DEADLINE) as connection:
+                connection.sendall(head)
+                return connection.recv(4096).split(b" ")[1] == status
+        wait_until(asked, what=f"{status} to {head}")
+    refused(b"POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n{", b"400")
+    refused(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n", b"401")
+    refused(b"nonsense\r\n\r\n", b"400")
+    lines = {line["cause"]: line.get("client") for line in server.logs() if line.get("msg", "").startswith("request ")}
+    assert lines.items() >= {"bad_event": client, "no_credentials": client, "malformed_head": client}.items(), lines
 
 
 def test_denied_requests_and_open_metrics(make_server, tmp_path):
