@@ -127,7 +127,8 @@ static bool parse_one(const struct flag_section *sections, size_t n_sections, in
         return false;
     }
     if (flag->type != FLAG_BOOL && !value) {
-        if (*i + 1 >= argc) {
+        if (*i + 1 >= argc ||
+            strncmp(argv[*i + 1], "--", 2) == 0) { /* another flag: its value was forgotten */
             (void)snprintf(err, FLAG_ERROR, "%s needs a value: %s %s", flag->name, flag->name,
                            flag->argument);
             return false;

@@ -111,6 +111,10 @@ static void test_refused(void)
     CHECK_TEXT(err, "--nope: no such flag; see --help");
     CHECK(!PARSE(&c, "--dir"));
     CHECK_TEXT(err, "--dir needs a value: --dir DIR");
+    CHECK(!PARSE(&c, "--dir", "--quiet"));
+    CHECK_TEXT(err, "--dir needs a value: --dir DIR");
+    CHECK(PARSE(&c, "--dir=--quiet"));
+    CHECK_TEXT(c.dir, "--quiet");
     CHECK(!PARSE(&c, "--quiet=yes"));
     CHECK_TEXT(err, "--quiet takes no value");
     CHECK(!PARSE(&c, "--retention", "5"));
