@@ -384,6 +384,7 @@ static int loop(struct program *p)
             return EXIT_FAILURE;
         }
     }
+    http_server_tell_rest(p->server);
     if (store_pending(p->store))
         end_unwritten(p);
     REPORT(&p->reporter, REPORT_INFO, "stopped", FIELD_INT("unanswered", http_server_unanswered(p->server)));
@@ -656,15 +657,43 @@ static int ping_server(const char *url, const struct config *config)
     return EXIT_SUCCESS;
 }
 
+/* False: it has been said what is wrong. */
+static bool command_check(const char *const words[], size_t n_words)
+{
+    static const struct {
+        const char *name, *argument;
+    } commands[] = {{"serve", NULL}, {"export", NULL}, {"import", "FILE"}, {"verify", NULL}, {"ping", "URL"}};
+    size_t i = 0;
+
+    while (i < sizeof commands / sizeof *commands && strcmp(words[0], commands[i].name) != 0)
+        i++;
+    if (i == sizeof commands / sizeof *commands)
+        (void)fprintf(
+            stderr,
+            NAME ": %s: no such command; use serve, export, import FILE, verify or ping URL; see --help\n",
+            words[0]);
+    else if (commands[i].argument && n_words < 2)
+        (void)fprintf(stderr, NAME ": %s needs a %s: %s %s; see --help\n", words[0], commands[i].argument,
+                      words[0], commands[i].argument);
+    else if (!commands[i].argument && n_words > 1)
+        (void)fprintf(stderr, NAME ": %s: one word too many after %s; see --help\n", words[1], words[0]);
+    else
+        return true;
+    return false;
+}
+
 static void help(const struct flag_section *sections, size_t n)
 {
     (void)puts("Usage: " NAME " [serve] [flags]\n"
                "       " NAME " export | import FILE | verify [--data-dir DIR]   (no server may hold it)\n"
-               "       " NAME " ping URL [--post-token-file FILE]   (posts an event and reads it back)\n\n"
+               "       " NAME
+               " ping URL [--post-token-file FILE] [--read-token-file FILE] [--server-ca-file FILE]\n"
+               "           (posts an event and reads it back)\n\n"
                "Keeps what Flux says, durably, and finishes the Tekton Runs and CustomRuns of kind\n"
                "FluxDeploymentWait that wait for a revision.\n\n"
                "In a pod no flag is needed. Outside: kubectl proxy, and --kube-api http://127.0.0.1:8001,\n"
-               "or --no-kube for the event store alone.\n");
+               "or --no-kube for the event store alone.\n\n"
+               "A DURATION is written as 90s, 1h30m or 30d, a SIZE as 64MiB or 1GiB.\n");
     for (size_t i = 0; i < n; i++)
         flags_print(sections[i].flags, stdout);
 }
@@ -699,26 +728,16 @@ int main(int argc, char *argv[])
         (void)puts(NAME " " FES_VERSION);
         return EXIT_SUCCESS;
     }
-    bool import = strcmp(words[0], "import") == 0;
-    bool offline = import || strcmp(words[0], "export") == 0 || strcmp(words[0], "verify") == 0;
-    bool ping = strcmp(words[0], "ping") == 0, one_more = import || ping;
-    if ((!offline && !ping && strcmp(words[0], "serve") != 0) || (one_more && n_words < 2)) {
-        (void)fprintf(stderr, NAME ": %s: use serve, export, import FILE, verify or ping URL; see --help\n",
-                      words[0]);
+    if (!command_check(words, n_words))
         return EXIT_CONFIG;
-    }
-    if (n_words > 1 + (size_t)one_more) {
-        (void)fprintf(stderr, NAME ": %s: one word too many after %s; see --help\n", words[1], words[0]);
-        return EXIT_CONFIG;
-    }
-    if (ping)
+    if (strcmp(words[0], "ping") == 0)
         return ping_server(words[1], config);
     if (!logger_init(&logger, &config->main))
         return EXIT_CONFIG;
     program.reporter = (struct reporter){on_report, &logger};
     program.sections = sections;
     program.n_sections = n_sections;
-    if (offline)
+    if (strcmp(words[0], "serve") != 0)
         return transfer_run(words[0], words[1], &config->store, &program.reporter, err) ? EXIT_SUCCESS
                                                                                         : config_error(err);
     int status = serve(&program);

@@ -73,12 +73,23 @@ void http_send_error(struct http_server *s, struct evhttp_request *req, int stat
     send_reply(s, req, &reply, extra);
 }
 
+struct tally_from http_from(struct evhttp_request *req, struct str path)
+{
+    struct evhttp_connection *evcon = evhttp_request_get_connection(req);
+
+    return (struct tally_from){
+        .fd = evcon ? bufferevent_getfd(evhttp_connection_get_bufferevent(evcon)) : -1,
+        .path = path,
+    };
+}
+
 void http_refuse(struct http_server *s, struct evhttp_request *req, enum http_cause cause, int status,
                  struct str why, const struct http_header *extra)
 {
     struct str target = str_of(evhttp_request_get_uri(req));
 
-    tally_refused(http_server_tally(s), cause, status, str_split(&target, '?'), why, http_mono_ms());
+    tally_refused(http_server_tally(s), cause, status, http_from(req, str_split(&target, '?')), why,
+                  http_mono_ms());
     http_send_error(s, req, status, why, extra);
 }
 
@@ -118,13 +129,11 @@ void http_reply_cause(struct http_server *s, uint64_t id, enum http_cause cause,
 {
     struct evhttp_request *req = pending_take(http_server_requests(s), id);
 
-    if (strcmp(why, "out of memory") == 0)
-        cause = CAUSE_OVERLOAD;
     if (req)
         http_refuse(s, req, cause, cause_status(cause), str_of(why), NULL);
 }
 
 void http_reply_refused(struct http_server *s, uint64_t id, const char *why)
 {
-    http_reply_cause(s, id, CAUSE_BAD_REQUEST, why);
+    http_reply_cause(s, id, is_no_memory(why) ? CAUSE_OVERLOAD : CAUSE_BAD_REQUEST, why);
 }

@@ -89,7 +89,7 @@ static void on_post(void *arg, struct http_request *r)
         return;
     struct flux_event *event = event_from_json(body, err);
     if (!event) {
-        http_reply_cause(e->server, id, CAUSE_BAD_EVENT, err);
+        http_reply_cause(e->server, id, is_no_memory(err) ? CAUSE_OVERLOAD : CAUSE_BAD_EVENT, err);
         return;
     }
     enum store_status status =

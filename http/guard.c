@@ -91,7 +91,7 @@ static void refuse(struct guard *g, enum http_cause cause, const char *why)
         bufferevent_setwatermark(g->bev, EV_READ, SIZE_MAX, 0);
         event_active(g->turn, EV_READ, 0);
     }
-    g->set->hooks.on_refused(g->set->hooks.arg, cause, why);
+    g->set->hooks.on_refused(g->set->hooks.arg, cause, why, bufferevent_getfd(g->bev));
 }
 
 static void on_head_done(struct guard *g)
@@ -311,7 +311,7 @@ static void on_tls_plain(void *arg, const char *why)
 {
     const struct guard *g = arg;
 
-    g->set->hooks.on_refused(g->set->hooks.arg, CAUSE_PLAIN, why);
+    g->set->hooks.on_refused(g->set->hooks.arg, CAUSE_PLAIN, why, bufferevent_getfd(g->bev));
 }
 
 static void on_tls_end(void *arg)

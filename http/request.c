@@ -139,7 +139,7 @@ bool http_request_params(struct http_request *r, const struct http_param **ret, 
         r->decoded = malloc(r->query.len + 1);
         r->n_params = 0;
         text_init(&text, err, HTTP_ERROR);
-        text_add(&text, STR("out of memory"));
+        text_add(&text, STR(NO_MEMORY));
         if (!r->params || !r->decoded || !read_params(r, err)) {
             free(r->decoded);
             r->decoded = NULL;

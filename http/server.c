@@ -86,12 +86,13 @@ static void on_room(void *arg)
         acceptor_update(s->acceptor);
 }
 
-static void on_refused(void *arg, enum http_cause cause, const char *why)
+static void on_refused(void *arg, enum http_cause cause, const char *why, int fd)
 {
     struct http_server *s = arg;
 
     tally_answered(&s->owner->tally, cause_status(cause));
-    tally_refused(&s->owner->tally, cause, cause_status(cause), STR_NONE, str_of(why), http_mono_ms());
+    tally_refused(&s->owner->tally, cause, cause_status(cause), (struct tally_from){.fd = fd}, str_of(why),
+                  http_mono_ms());
 }
 
 /* A connection ends with a request that is not answered. evhttp frees the request, or has detached it. */
@@ -175,8 +176,8 @@ static bool let_through(struct http_server *s, const struct route *route, const 
                    http_request_header(r, "Authorization"), is_post ? http_request_body(r) : STR_NONE);
     if (answer == AUTH_GRANTED)
         return true;
-    tally_refused(&s->tally, cause_of_answer(answer), 401, r->path, str_of(auth_sentence(answer)),
-                  http_mono_ms());
+    tally_refused(&s->tally, cause_of_answer(answer), 401, http_from(r->req, r->path),
+                  str_of(auth_sentence(answer)), http_mono_ms());
     http_send_error(s, r->req, 401, STR("unauthorized"), &challenge);
     return false;
 }
@@ -252,6 +253,32 @@ bool http_route_admin(struct http_server *s, enum http_method method, const char
 void http_server_set_auth(struct http_server *s, struct auth *auth)
 {
     s->auth = auth;
+}
+
+static void on_rest(evutil_socket_t fd, short what, void *arg)
+{
+    struct http_server *s = arg;
+
+    (void)fd, (void)what;
+    tally_tell_rest(&s->tally, http_mono_ms());
+    if (s->tls)
+        tls_tell_rest(s->tls, http_mono_ms());
+}
+
+void http_server_tell_rest(struct http_server *s)
+{
+    tally_tell_rest(&s->tally, INT64_MAX);
+    if (s->tls)
+        tls_tell_rest(s->tls, INT64_MAX);
+}
+
+/* For the server that counts, which is not the admin server. */
+static bool init_rest(struct http_server *s)
+{
+    s->tally.rest = evtimer_new(s->base, on_rest, s);
+    if (s->tls)
+        tls_set_rest(s->tls, s->tally.rest);
+    return s->tally.rest != NULL;
 }
 
 static bool init_http(struct http_server *s, const struct guard_limits *limits)
@@ -333,7 +360,7 @@ struct http_server *http_server_new_limits(struct event_base *base, const struct
         memcpy(err, tls_err, HTTP_ERROR);
         goto fail;
     }
-    if (!init_http(s, limits) || !init_listeners(s, LISTEN_FLAG, &config->listen, err) ||
+    if (!init_rest(s) || !init_http(s, limits) || !init_listeners(s, LISTEN_FLAG, &config->listen, err) ||
         (config->admin_listen.n > 0 && !init_admin(s, &config->admin_listen, limits, err)))
         goto fail;
     return s;
@@ -469,5 +496,7 @@ void http_server_free(struct http_server *s)
     tls_free(s->tls);
     acceptor_free(s->acceptor);
     pending_free(&s->pending);
+    if (s->tally.rest)
+        event_free(s->tally.rest);
     free(s);
 }

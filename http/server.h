@@ -72,6 +72,9 @@ size_t http_server_pending(const struct http_server *s);
 size_t http_server_unanswered(const struct http_server *s);
 /* The body of a stored record does not have its checksum, and is left out of an answer: says so, at most once a second. */
 void http_server_report_damaged(struct http_server *s, uint64_t id);
+/* Log lines of one kind are written at most once a second. How many had none since then is told by the next one, or within
+ * seconds; for the end, by this. */
+void http_server_tell_rest(struct http_server *s);
 struct metric_source http_server_metrics(struct http_server *s);
 /* Ends what is left and frees; answers given afterwards are the caller's mistake, so close the store, which completes
  * appends, first. Accepts NULL. */
@@ -138,7 +141,7 @@ bool http_watch_client(struct http_server *s, uint64_t id, http_on_gone *on_gone
 /* {"error":"<one line>"}; 503 carries Retry-After. Counted and logged as refused. */
 void http_reply_error(struct http_server *s, uint64_t id, int status, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
-/* 400 for what is wrong with a request; 503 where the reason is "out of memory", which is none of the client's. */
+/* 400 for what is wrong with a request; 503 where `why` is that of a parser that got no memory. */
 void http_reply_refused(struct http_server *s, uint64_t id, const char *why);
 
 #endif

@@ -37,10 +37,12 @@ struct http_header {
 /* To a request that is not (any more) in the table; extra may be NULL. */
 void http_send_error(struct http_server *s, struct evhttp_request *req, int status, struct str message,
                      const struct http_header *extra);
-/* The same, and counted: a request is refused for a cause. */
+/* For a line of the log. */
+struct tally_from http_from(struct evhttp_request *req, struct str path);
+/* As http_send_error, and counted: a request is refused for a cause. */
 void http_refuse(struct http_server *s, struct evhttp_request *req, enum http_cause cause, int status,
                  struct str why, const struct http_header *extra);
-/* As http_reply_refused, for a cause that the status alone does not tell. */
+/* As http_reply_error, for a cause that the status alone does not tell. */
 void http_reply_cause(struct http_server *s, uint64_t id, enum http_cause cause, const char *why);
 /* 405 with the methods that are allowed. */
 void http_reply_method(struct http_server *s, uint64_t id, const char *allow);

@@ -128,16 +128,21 @@ static bool beat(struct reader *r)
     return send_text(r, str_of(text));
 }
 
+static void tell_cut(struct stream *s)
+{
+    REPORT(s->reporter, REPORT_INFO, "a stream's reader took nothing and was cut",
+           FIELD_INT("seconds", STREAM_STALL_MS / 1000), FIELD_INT("readers", s->cut));
+    s->cut = 0;
+}
+
 static void report_cut(struct stream *s, int64_t now_ms)
 {
     s->cut++;
     s->numbers.cut++;
     if (now_ms - s->cut_told_mono_ms < REPORT_MS)
         return;
-    REPORT(s->reporter, REPORT_INFO, "a stream's reader took nothing and was cut",
-           FIELD_INT("seconds", STREAM_STALL_MS / 1000), FIELD_INT("readers", s->cut));
+    tell_cut(s);
     s->cut_told_mono_ms = now_ms;
-    s->cut = 0;
 }
 
 static void look_at(struct reader *r, int64_t now_ms)
@@ -355,6 +360,8 @@ void stream_set_store(struct stream *s, struct store *store)
 void stream_shutdown(struct stream *s)
 {
     s->stopping = true;
+    if (s->cut > 0)
+        tell_cut(s);
     for (int state = 0; state < READER_STATES; state++)
         for (struct reader *next, *r = TAILQ_FIRST(&s->readers[state]); r; r = next) {
             next = TAILQ_NEXT(r, entry);

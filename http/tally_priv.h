@@ -1,7 +1,8 @@
 /* What the server counts: answers by status, refusals by cause; and how often it says so in the log.
  *
  * A refused request is counted always, and reported at most once a second for each cause, with how many there were
- * since: a sender that is refused a thousand times a second does not fill the log.
+ * since: a sender that is refused a thousand times a second does not fill the log. When no more come, a timer has the rest
+ * told.
  */
 #ifndef FES_HTTP_TALLY_PRIV_H
 #define FES_HTTP_TALLY_PRIV_H
@@ -11,7 +12,11 @@
 #include "store/metric.h"
 #include "store/report.h"
 
+struct event;
+
 #define TALLY_REPORT_MS 1000 /* between two reports of one cause */
+#define TALLY_REST_MS   2000 /* after the last one: then what came since is told without waiting for another */
+#define TALLY_REST_SAYS "as in the line before; these had no line of their own"
 
 /* Why a request is refused: name, label of the metric, status. The first eleven are the guard's, before routing. */
 #define HTTP_CAUSES(X)                                    \
@@ -79,6 +84,7 @@ struct tally_line {
 
 struct tally {
     const struct reporter *reporter;
+    struct event *rest; /* timer that calls tally_tell_rest; NULL: none */
     struct tally_line causes[N_CAUSES];
     struct tally_line pauses[N_PAUSES];
     struct tally_line shed;
@@ -94,15 +100,29 @@ extern const struct metric tally_metrics[];
 /* now_ms: on a clock that only goes forward. */
 
 void tally_answered(struct tally *t, int status);
-/* path: without the query, written up to TALLY_PATH bytes; STR_NONE where no request was read. why: one sentence,
- * never a secret. */
-void tally_refused(struct tally *t, enum http_cause cause, int status, struct str path, struct str why,
+/* From where it came: looked at only for a line. */
+struct tally_from {
+    int fd; /* the connection; -1: it is gone */
+    struct str
+        path; /* without the query, written up to TALLY_PATH bytes; STR_NONE where no request was read */
+};
+/* why: one sentence, never a secret. */
+void tally_refused(struct tally *t, enum http_cause cause, int status, struct tally_from from, struct str why,
                    int64_t now_ms);
+/* Host of the other end, "unknown" when that is not known any more. Returns out. */
+#define TALLY_PEER 64
+const char *tally_peer(int fd, char out[static TALLY_PEER]);
 /* True when it is to be reported. */
 bool tally_paused(struct tally *t, enum http_pause pause, int64_t now_ms);
 /* The same for a connection that ends for want of room. */
 bool tally_shed(struct tally *t, int64_t now_ms);
 /* A body of that record was left out of an answer. Reported at most once a second, with how many there were since. */
 void tally_damaged(struct tally *t, uint64_t id, int64_t now_ms);
+
+/* Tells how many had no line, for each kind whose last one is TALLY_REST_MS old, and arms the timer for the others. now_ms
+ * is INT64_MAX at the end: for all. */
+void tally_tell_rest(struct tally *t, int64_t now_ms);
+/* Something had no line: arms the timer unless it is. rest may be NULL. */
+void tally_hold(struct event *rest);
 
 #endif

@@ -14,6 +14,7 @@
 #include "http/tls_priv.h"
 
 #include "http/file_priv.h"
+#include "http/tally_priv.h"
 
 #include <errno.h>
 #include <openssl/crypto.h>
@@ -25,9 +26,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define DIGEST_SIZE      32 /* SHA-256 */
-#define FAILED_REPORT_MS 1000
-#define TIME_SIZE        sizeof "9999-12-31T23:59:59Z"
+#define DIGEST_SIZE 32 /* SHA-256 */
+#define TIME_SIZE   sizeof "9999-12-31T23:59:59Z"
 
 enum file { CERTIFICATE, KEY, CLIENT_CA, FILES };
 static const char *const flag_names[FILES] = {"--tls-cert-file", "--tls-key-file", "--tls-client-ca-file"};
@@ -53,6 +53,7 @@ struct tls {
         uint64_t unreported;
         int64_t reported_ms; /* 0: never */
     } failed[N_TLS_FAILURES];
+    struct event *rest; /* NULL: none */
 };
 
 static const char *const failures[] = {
@@ -395,16 +396,46 @@ bool tls_renew(struct tls *t, SSL *ssl)
     return false;
 }
 
-void tls_report_failed(struct tls *t, enum tls_failure cause, const char *why, int64_t mono_ms)
+/* client: NULL for many. */
+static void say_failed(struct tls *t, enum tls_failure cause, const char *why, const char *client)
 {
+    REPORT(t->reporter, REPORT_WARN, "TLS handshake failed", FIELD_TEXT("cause", failures[cause]),
+           FIELD_TEXT("error", why), FIELD_INT("handshakes", t->failed[cause].unreported),
+           FIELD_TEXT(client ? "client" : NULL, client));
+    t->failed[cause].unreported = 0;
+}
+
+void tls_report_failed(struct tls *t, enum tls_failure cause, const char *why, int fd, int64_t mono_ms)
+{
+    char peer[TALLY_PEER];
+
     t->failed[cause].n++;
     t->failed[cause].unreported++;
-    if (t->failed[cause].reported_ms && mono_ms - t->failed[cause].reported_ms < FAILED_REPORT_MS)
+    if (t->failed[cause].reported_ms && mono_ms - t->failed[cause].reported_ms < TALLY_REPORT_MS) {
+        tally_hold(t->rest);
         return;
-    REPORT(t->reporter, REPORT_WARN, "TLS handshake failed", FIELD_TEXT("cause", failures[cause]),
-           FIELD_TEXT("error", why), FIELD_INT("handshakes", t->failed[cause].unreported));
-    t->failed[cause].unreported = 0;
+    }
+    say_failed(t, cause, why, tally_peer(fd, peer));
     t->failed[cause].reported_ms = mono_ms;
+}
+
+void tls_set_rest(struct tls *t, struct event *rest)
+{
+    t->rest = rest;
+}
+
+void tls_tell_rest(struct tls *t, int64_t mono_ms)
+{
+    for (int i = 0; i < N_TLS_FAILURES; i++) {
+        if (t->failed[i].unreported == 0)
+            continue;
+        if (mono_ms - TALLY_REST_MS < t->failed[i].reported_ms) {
+            tally_hold(t->rest);
+            continue;
+        }
+        say_failed(t, (enum tls_failure)i, TALLY_REST_SAYS, NULL);
+        t->failed[i].reported_ms = mono_ms;
+    }
 }
 
 uint64_t tls_failed(const struct tls *t, enum tls_failure cause)

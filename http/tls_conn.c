@@ -282,7 +282,8 @@ static void report_failure(const struct tls_conn *c)
         why = X509_verify_cert_error_string(verified);
     else if (ERR_reason_error_string(error))
         why = ERR_reason_error_string(error);
-    tls_report_failed(c->gate->tls, cause_of(error, verified), why, http_mono_ms());
+    tls_report_failed(c->gate->tls, cause_of(error, verified), why, bufferevent_getfd(c->bev),
+                      http_mono_ms());
 }
 
 void tls_conn_free(struct tls_conn *c)

@@ -13,6 +13,7 @@
 #include <openssl/types.h>
 
 struct bufferevent;
+struct event;
 struct event_base;
 struct tls;
 struct tls_conn;
@@ -53,8 +54,11 @@ void tls_reload(struct tls *t, int64_t mono_ms);
 SSL *tls_ssl(struct tls *t);
 /* Has an end that has not begun use the pair that is in use now. False when out of memory: then it must not begin. */
 bool tls_renew(struct tls *t, SSL *ssl);
-/* A handshake failed: counted, and reported once a second at most for each cause, with the number since. */
-void tls_report_failed(struct tls *t, enum tls_failure cause, const char *why, int64_t mono_ms);
+/* A handshake failed on that socket: counted, and reported once a second at most for each cause, with the number since. */
+void tls_report_failed(struct tls *t, enum tls_failure cause, const char *why, int fd, int64_t mono_ms);
+/* The timer that calls tls_tell_rest, borrowed; and what tally_tell_rest is for refused requests. */
+void tls_set_rest(struct tls *t, struct event *rest);
+void tls_tell_rest(struct tls *t, int64_t mono_ms);
 /* How many have failed for this cause. */
 uint64_t tls_failed(const struct tls *t, enum tls_failure cause);
 

@@ -340,6 +340,7 @@ static void on_answer(void *arg, const struct k8s_answer *answer)
     const char *bytes = len ? (const char *)evbuffer_pullup(answer->body, -1) : "";
     struct k8s_reply result = {
         .status = answer->status,
+        .fault = answer->fault,
         .retry_after_ms = answer->retry_after_ms,
         .body = {bytes, bytes ? len : 0},
         .error = answer->error,

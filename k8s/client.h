@@ -56,8 +56,18 @@ bool k8s_namespaces_check(const char *flag, const struct flag_list *names, char 
 
 enum k8s_verb { K8S_GET, K8S_PATCH, K8S_CREATE };
 
+/* Of what kind it is that there was no answer. All but the first do not mend themselves. */
+enum k8s_fault {
+    K8S_FAULT_NETWORK,     /* or a name that is not found, or time */
+    K8S_FAULT_CERTIFICATE, /* the server's is not trusted, or is another's */
+    K8S_FAULT_NOT_TLS,     /* https://, and the server speaks something else */
+    K8S_FAULT_TLS,         /* the server refused the handshake, or cannot be agreed with */
+    K8S_FAULT_NOT_HTTP,
+};
+
 struct k8s_reply {
     int status;             /* HTTP status; 0: no answer (`error` says why) */
+    enum k8s_fault fault;   /* with status 0 */
     int64_t retry_after_ms; /* -1: none given */
     struct str body;        /* borrowed for the call */
     const char *error; /* one line for people when status is 0, or the Status message of an error answer */

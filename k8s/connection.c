@@ -60,6 +60,7 @@ struct k8s_connection {
     void *connected_arg;
     bool connected, reused, repeated, reauthorized;
     bool heard;    /* a byte of the answer came */
+    bool alert;    /* the first one is that of a TLS alert, where no TLS was spoken */
     bool gone;     /* closed by the server while idle */
     bool too_long; /* more is buffered than may be */
     bool oversize; /* the answer is, or cannot be told from one that is */
@@ -70,6 +71,7 @@ struct k8s_connection {
     int64_t retry_after_ms;
     struct evbuffer *body;
     char why[256];
+    enum k8s_fault fault;
 };
 
 static void on_step(evutil_socket_t fd, short what, void *arg);
@@ -176,13 +178,18 @@ void k8s_connection_set_silence(struct k8s_connection *c, int64_t silence_ms)
     arm(c);
 }
 
-/* Why the network or TLS failed, as well as it is known. */
+/* Why the network or TLS failed, as well as it is known. The first to ask knows most: OpenSSL tells an error once. */
 static void explain(struct k8s_connection *c, struct bufferevent *bev, int code)
 {
+    if (c->why[0])
+        return;
     unsigned long tls = c->ssl ? bufferevent_get_openssl_error(bev) : 0;
     long verified = c->ssl ? SSL_get_verify_result(c->ssl) : X509_V_OK;
     const char *reason = tls ? ERR_reason_error_string(tls) : NULL;
 
+    c->fault = verified != X509_V_OK ? K8S_FAULT_CERTIFICATE
+               : reason              ? k8s_socket_fault(tls)
+                                     : K8S_FAULT_NETWORK;
     if (verified != X509_V_OK) {
         const char *with = k8s_creds_unverified(c->connector->creds);
         (void)snprintf(c->why, sizeof c->why, "certificate verify failed: %s (with --kube-ca-file: %s)",
@@ -202,7 +209,10 @@ static void on_http_error(enum evhttp_request_error error, void *arg)
     int code = EVUTIL_SOCKET_ERROR();
 
     switch (error) {
-    case EVREQ_HTTP_INVALID_HEADER: (void)snprintf(c->why, sizeof c->why, "not an HTTP answer"); break;
+    case EVREQ_HTTP_INVALID_HEADER:
+        (void)snprintf(c->why, sizeof c->why, "not an HTTP answer");
+        c->fault = K8S_FAULT_NOT_HTTP;
+        break;
     case EVREQ_HTTP_DATA_TOO_LONG:
         (void)snprintf(c->why, sizeof c->why, "answer malformed or too long");
         c->oversize = c->state == CONNECTION_ANSWERING;
@@ -211,6 +221,11 @@ static void on_http_error(enum evhttp_request_error error, void *arg)
     case EVREQ_HTTP_BUFFER_ERROR:
     case EVREQ_HTTP_REQUEST_CANCEL:
     case EVREQ_HTTP_EOF:
+        if (c->alert) {
+            (void)snprintf(c->why, sizeof c->why, "a TLS alert instead of an HTTP answer");
+            c->fault = K8S_FAULT_NOT_HTTP;
+            break;
+        }
         explain(c, evhttp_connection_get_bufferevent(c->http),
                 code == ECONNRESET || code == ETIMEDOUT || code == EPIPE ? code : 0);
         break;
@@ -267,12 +282,22 @@ static void on_http_piece(struct evhttp_request *request, void *arg)
         (void)evbuffer_add_buffer(c->body, data);
 }
 
+/* What is read by TLS is decoded: there it would be an answer that is not HTTP, as any other. */
+static bool begins_as_alert(struct evbuffer *input)
+{
+    unsigned char first;
+
+    return evbuffer_copyout(input, &first, 1) == 1 && first == SSL3_RT_ALERT;
+}
+
 static void on_input(struct evbuffer *input, const struct evbuffer_cb_info *info, void *arg)
 {
     struct k8s_connection *c = arg;
 
     if (info->n_added == 0)
         return;
+    if (!c->heard)
+        c->alert = begins_as_alert(input);
     c->heard = true;
     c->last_byte_ms = k8s_now_ms();
     if (!c->too_long && evbuffer_get_length(input) > c->exchange.most + HEAD_ROOM) {
@@ -421,8 +446,9 @@ static void start(struct k8s_connection *c)
 {
     const struct k8s_url *url = k8s_creds_url(c->connector->creds);
 
-    c->heard = c->oversize = false;
+    c->heard = c->alert = c->oversize = false;
     c->why[0] = '\0';
+    c->fault = K8S_FAULT_NETWORK;
     c->status = 0;
     c->retry_after_ms = -1;
     (void)evbuffer_drain(c->body, evbuffer_get_length(c->body));
@@ -460,6 +486,7 @@ static bool try_again(struct k8s_connection *c)
 {
     if (c->status == 0 && !c->connected && c->next_address < c->addresses.n) {
         c->why[0] = '\0';
+        c->fault = K8S_FAULT_NETWORK;
         connect_next(c);
         return true;
     }
@@ -502,6 +529,7 @@ static void finish(struct k8s_connection *c)
         .error = c->status   ? NULL
                  : c->why[0] ? c->why
                              : "connection closed by the server",
+        .fault = c->fault,
         .too_long = c->oversize,
     };
     c->exchange.on_answer(c->exchange.arg, &answer);

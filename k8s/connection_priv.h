@@ -4,6 +4,7 @@
 
 #include <event2/http.h>
 
+#include "k8s/client.h"
 #include "k8s/creds_priv.h"
 
 struct evbuffer;
@@ -25,6 +26,7 @@ struct k8s_answer {
     int64_t retry_after_ms; /* -1: none given */
     struct evbuffer *body;  /* borrowed for the call; its content may be taken */
     const char *error;      /* when status is 0 */
+    enum k8s_fault fault;   /* the same */
     bool too_long;          /* with status 0: there is an answer, but a longer one than may be */
 };
 

@@ -32,6 +32,7 @@ struct ping {
     struct k8s_client *poster, *reader;
     int64_t wall_ms;
     char *id, *err;
+    bool has_token[2]; /* for posting, for reading */
     bool stored, done;
     bool over; /* what the clients still say is not heard */
 };
@@ -137,6 +138,32 @@ static void translate(char err[static PING_ERROR], const char *from, const char 
     memcpy(err, line, sizeof line);
 }
 
+static const char *remedy_of_fault(enum k8s_fault fault)
+{
+    switch (fault) {
+    case K8S_FAULT_NETWORK: break;
+    case K8S_FAULT_CERTIFICATE:
+        return "; give the CA that signed it with --server-ca-file, and a host name that is in it";
+    case K8S_FAULT_NOT_TLS: return "; the server does not speak TLS on this port: give http://";
+    case K8S_FAULT_TLS: return "; the server's log says more";
+    case K8S_FAULT_NOT_HTTP: return "; another server, or one that speaks TLS: then give https://";
+    }
+    return "";
+}
+
+/* Of a server that answers. 403 is not among its own statuses. */
+static const char *remedy_of_status(const struct ping *p, int status)
+{
+    static const char *const tokens[2][2] = {
+        {"; give its token with --post-token-file", "; the token of --post-token-file is not the server's"},
+        {"; give its token with --read-token-file", "; the token of --read-token-file is not the server's"},
+    };
+
+    if (status == 403)
+        return "; a proxy, or another server: this one forbids nothing";
+    return status == 401 ? tokens[p->stored][p->has_token[p->stored]] : "";
+}
+
 static void on_reply(void *arg, uint64_t token, const struct k8s_reply *reply)
 {
     struct ping *p = arg;
@@ -151,13 +178,14 @@ static void on_reply(void *arg, uint64_t token, const struct k8s_reply *reply)
     }
     if (reply->status) {
         struct str body = str_trim(reply->body);
-        (void)snprintf(p->err, PING_ERROR, "%s: %d %.*s", what, reply->status,
-                       (int)(body.len < 200 ? body.len : 200), body.at);
+        (void)snprintf(p->err, PING_ERROR, "%s: %d %.*s%s", what, reply->status,
+                       (int)(body.len < 200 ? body.len : 200), body.at, remedy_of_status(p, reply->status));
     } else {
-        (void)snprintf(p->err, PING_ERROR, "%s: no answer: %.200s", what, reply->error);
+        (void)snprintf(p->err, PING_ERROR, "%s: no answer: %.200s%s", what, reply->error,
+                       remedy_of_fault(reply->fault));
         translate(p->err, "--kube-ca-file", "--server-ca-file");
     }
-    if (reply->status != 0 && reply->status != 503)
+    if (reply->status ? reply->status != 503 : reply->fault != K8S_FAULT_NETWORK)
         finish(p);
     else
         k8s_timer_set(p->again, PING_AGAIN_MS);
@@ -182,7 +210,11 @@ bool ping_run(const char *url, const struct ping_config *config, const char *pos
               const char *read_token_file, int64_t wall_ms, char ret_id[static PING_ID],
               char err[static PING_ERROR])
 {
-    struct ping p = {.base = event_base_new(), .wall_ms = wall_ms, .id = ret_id, .err = err};
+    struct ping p = {.base = event_base_new(),
+                     .wall_ms = wall_ms,
+                     .id = ret_id,
+                     .err = err,
+                     .has_token = {post_token_file != NULL, read_token_file != NULL}};
     struct k8s_config target = {.api = url, .ca_file = config->ca_file, .token_file = post_token_file};
     struct event *end = NULL;
 

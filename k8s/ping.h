@@ -17,7 +17,8 @@ struct ping_config {
 extern const struct flag ping_flags[]; /* fill a struct ping_config */
 
 /* url: http(s)://host[:port]. The token files are those of the server, NULL for none. wall_ms: the event's timestamp, in
- * milliseconds since 1970. True: the event was stored under ret_id and is there. False: one sentence in err. Blocks. */
+ * milliseconds since 1970. True: the event was stored under ret_id and is there. False: one sentence in err. Blocks:
+ * what may mend itself (no connection, 503) is tried again for PING_SECONDS, what does not ends it at once. */
 bool ping_run(const char *url, const struct ping_config *config, const char *post_token_file,
               const char *read_token_file, int64_t wall_ms, char ret_id[static PING_ID],
               char err[static PING_ERROR]);

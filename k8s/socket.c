@@ -8,6 +8,7 @@
 #include <event2/bufferevent_ssl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/err.h>
 #include <openssl/ssl.h>
 
 #include "k8s/clock_priv.h"
@@ -49,4 +50,16 @@ void k8s_socket_set_options(int fd)
     };
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         (void)setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof options[i].value);
+}
+
+/* A connection that ends in the middle of a handshake, and an error within the server, may be gone the next time. */
+enum k8s_fault k8s_socket_fault(unsigned long error)
+{
+    switch (ERR_GET_REASON(error)) {
+    case SSL_R_UNEXPECTED_EOF_WHILE_READING:
+    case SSL_R_TLSV1_ALERT_INTERNAL_ERROR: return K8S_FAULT_NETWORK;
+    case SSL_R_WRONG_VERSION_NUMBER: /* the first bytes of anything else, taken for a record */
+    case SSL_R_PACKET_LENGTH_TOO_LONG: return K8S_FAULT_NOT_TLS;
+    default: return K8S_FAULT_TLS;
+    }
 }

@@ -284,13 +284,13 @@ struct flux_event *event_from_json(struct str body, char err[static EVENT_ERROR]
     }
     d = calloc(1, sizeof *d);
     if (!d) {
-        text_add(&t, STR("out of memory"));
+        text_add(&t, STR(NO_MEMORY));
         return NULL;
     }
     d->root = load_tree(d, body, &error);
     if (!d->root) {
         if (error.text[0] == '\0') {
-            text_add(&t, STR("out of memory"));
+            text_add(&t, STR(NO_MEMORY));
         } else {
             text_add(&t, STR("not JSON: "));
             text_add_clean(&t, str_of(error.text));

@@ -13,7 +13,8 @@
  * "\u0000" in strings, numbers of any size, repeated members (the last wins), no revision, no object, no timestamp,
  * an unreadable timestamp string. Refused, with one line in err that names the member: not JSON, not an object, a
  * known member of the wrong type, a metadata value that is not a string or null.
- * Returns NULL on refusal and when out of memory. Free with event_json_free(); `body` is not kept. */
+ * Returns NULL on refusal, and when out of memory with NO_MEMORY in err. Free with event_json_free(); `body` is not
+ * kept. */
 struct flux_event *event_from_json(struct str body, char err[static EVENT_ERROR]);
 void event_json_free(struct flux_event *e);
 

@@ -134,7 +134,7 @@ struct filter *filter_new(const struct filter_param *params, size_t n, int64_t n
     for (size_t i = 0; i < n; i++)
         len += params[i].value.len;
     if (!f || !(f->text = malloc(len))) {
-        text_add(&text, STR("out of memory"));
+        text_add(&text, STR(NO_MEMORY));
         goto fail;
     }
     f->limit = FILTER_LIMIT;

@@ -94,6 +94,17 @@ static bool set_defaults(const struct flag_section *sections, size_t n_sections,
     return true;
 }
 
+/* An empty value is mostly a variable that is not set in a script: nothing that is named can be meant by it, and a default
+ * is not what was asked for. A name alone may be empty: there is none. */
+static bool check_given(const struct flag *flag, const char *value, char err[static FLAG_ERROR])
+{
+    if (flag->type == FLAG_BOOL || value[0] != '\0' || strcmp(flag->argument, "NAME") == 0)
+        return true;
+    (void)snprintf(err, FLAG_ERROR, "%s: an empty value; give %s %s, or leave it out", flag->name, flag->name,
+                   flag->argument);
+    return false;
+}
+
 /* Reads the flag at argv[*i] and moves *i past its value. */
 static bool parse_one(const struct flag_section *sections, size_t n_sections, int argc, char *const argv[],
                       int *i, char err[static FLAG_ERROR])
@@ -116,14 +127,15 @@ static bool parse_one(const struct flag_section *sections, size_t n_sections, in
         return false;
     }
     if (flag->type != FLAG_BOOL && !value) {
-        if (*i + 1 >= argc) {
+        if (*i + 1 >= argc ||
+            strncmp(argv[*i + 1], "--", 2) == 0) { /* another flag: its value was forgotten */
             (void)snprintf(err, FLAG_ERROR, "%s needs a value: %s %s", flag->name, flag->name,
                            flag->argument);
             return false;
         }
         value = argv[++*i];
     }
-    return flag_set(flag, field, value, true, err);
+    return check_given(flag, value, err) && flag_set(flag, field, value, true, err);
 }
 
 bool flags_parse(const struct flag_section *sections, size_t n_sections, int argc, char *const argv[],

@@ -72,6 +72,14 @@ int str_hex_digit(char c);
 /* Unsigned decimal of digits only, at most UINT64_MAX. False leaves *ret untouched. */
 bool str_to_u64(struct str s, uint64_t *ret);
 
+/* The sentence of a parser that refuses for want of memory: nothing is wrong with what it was to read. No other sentence
+ * of a parser is this one. */
+#define NO_MEMORY "out of memory"
+static inline bool is_no_memory(const char *sentence)
+{
+    return strcmp(sentence, NO_MEMORY) == 0;
+}
+
 /* Text that is built piece by piece into memory of the caller. Always NUL-terminated. What does not fit is
  * cut at a UTF-8 boundary and `cut` is set; later additions do nothing (sticky), so a sequence needs one
  * check. */

@@ -513,6 +513,8 @@ bool transfer_run(const char *command, const char *file, const struct store_conf
 
     if (!import && !data_exist(config, err))
         return false;
+    if (import && access(file, R_OK) != 0) /* before a data directory is made for it */
+        return fail(err, "%s: %s", file, strerror(errno));
 
     struct store *s = verify ? NULL : store_open(config, reporter, err);
     uint64_t records = 0;

@@ -1,6 +1,7 @@
 """Bad input of every kind: a clear line that names the thing, the right status or exit code, nothing lost."""
 
 import os
+import re
 import socket
 import subprocess
 import time
@@ -102,7 +103,9 @@ def test_readers_that_do_not_read_have_a_bound(make_server):
     (["--ref", "noslash", "--kube-api", "http://127.0.0.1:1"], "--ref"), (["frobnicate"], "frobnicate"), ([], "--kube-api"),
     (["--ref", "noslash", "--no-kube"], '--ref: "noslash"'), (["--check", "--ref", "foo", "--no-kube"], '--ref: "foo"'),
     (["serve", "extra", "--no-kube"], ": extra: one word too many after serve"), (["verify", "it"], ": it: one word"),
-    (["import", "a", "b"], ": b: one word too many"), (["import"], "import FILE"), (["ping"], "ping URL"),
+    (["import", "a", "b"], ": b: one word too many"), (["import"], ": import needs a FILE: import FILE;"),
+    (["ping"], ": ping needs a URL: ping URL;"), (["help"], ": help: no such command; use serve, "),
+    (["--cluster", "--no-kube"], ": --cluster needs a value: --cluster NAME"),
     (["--max-size", "1KiB", "--no-kube"], '--max-size: "1KiB" is too small; give 4MiB or more'),
     (["--check", "--max-size", "4095KiB", "--no-kube"], "--max-size"),
     (["--kube-api", "ftp://x"], "ftp://x"), (["--kube-api", "http://127.0.0.1:1", "--namespace", "a/b"], '"a/b"'),
@@ -119,6 +122,24 @@ def test_bad_flag_is_exit_2_and_named(tmp_path, flags, names):
     done = run("--data-dir", str(tmp_path / "data"), *listen, *flags, env=env)
     assert done.returncode == 2 and names in done.stderr, done
     assert done.stderr.startswith("flux-event-store: ")
+
+
+def test_an_empty_value_is_refused_for_each_flag():
+    flags = re.findall(r"^  (--[a-z0-9-]+) ([A-Z/]+) ", run("--help").stdout, re.M)
+    assert len(flags) > 20
+    for flag, argument in flags:
+        for given in ([f"{flag}="], [flag, ""]):
+            done = run("--check", "--no-kube", *given)
+            if argument != "NAME":
+                line = f"flux-event-store: {flag}: an empty value; give {flag} {argument}, or leave it out\n"
+                assert (done.returncode, done.stderr) == (2, line), (given, done)
+    assert run("--check", "--no-kube", "--cluster=").returncode == 0  # no name is what it has without
+
+
+def test_an_import_of_nothing_makes_no_data_directory(tmp_path):
+    done = run("import", str(tmp_path / "absent"), "--data-dir", str(tmp_path / "data"))
+    assert done.returncode == 2 and f"{tmp_path}/absent: No such file" in done.stderr
+    assert not (tmp_path / "data").exists()
 
 
 def test_help_version_and_check(tmp_path):

@@ -3,6 +3,7 @@
 import datetime
 import os
 import re
+import socket
 import subprocess
 import time
 
@@ -145,6 +146,30 @@ def test_a_refused_request_is_logged_with_its_path(make_server):
     wanted = {"not_found": "/" + "y" * 127, "method": "/healthz", "bad_request": "/wait", "bad_event": "/events"}
     lines = [line for line in server.logs() if line.get("msg") == "request refused"]
     assert {line["cause"]: line["path"] for line in lines} == wanted, lines
+    assert {line["client"] for line in lines} == {"127.0.0.1"}, lines
+
+
+@pytest.mark.parametrize("listen,bound,host,client", [
+    (":0", "[::]:", "127.0.0.1", "127.0.0.1"), (":0", "[::]:", "::1", "::1"), ("[::1]:0", "[::1]:", "::1", "::1"),
+    ("127.0.0.2:0", "127.0.0.2:", "127.0.0.2", "127.0.0.1")])
+def test_who_was_refused(make_server, tmp_path, listen, bound, host, client):
+    """By a handler, for its credentials, and before there was a request."""
+    (tmp_path / "token").write_text("secret")
+    server = make_server("--read-token-file", str(tmp_path / "token"), "--listen", listen)
+    addresses = [line["address"] for line in server.logs() if line.get("msg") == "listening"]
+    [port] = [int(address.removeprefix(bound)) for address in addresses if address.startswith(bound)]
+
+    def refused(head, status):
+        def asked():
+            with socket.create_connection((host, port), fes.DEADLINE) as connection:
+                connection.sendall(head)
+                return connection.recv(4096).split(b" ")[1] == status
+        wait_until(asked, what=f"{status} to {head}")
+    refused(b"POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n{", b"400")
+    refused(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n", b"401")
+    refused(b"nonsense\r\n\r\n", b"400")
+    lines = {line["cause"]: line.get("client") for line in server.logs() if line.get("msg", "").startswith("request ")}
+    assert lines.items() >= {"bad_event": client, "no_credentials": client, "malformed_head": client}.items(), lines
 
 
 def test_denied_requests_and_open_metrics(make_server, tmp_path):
@@ -192,27 +217,27 @@ def test_one_line_a_second_for_each_cause(make_server):
         assert time.monotonic() < end + fes.DEADLINE, server.tail()
     dropped = 0
     for cause in ("bad_event", "not_found"):
-        seen = lines(cause)
+        seen = [line for line in lines(cause) if "path" in line]
         times = [datetime.datetime.fromisoformat(line["time"].replace("Z", "+00:00")).timestamp() for line in seen]
         # The two clocks differ by less than a millisecond's rounding each.
         assert min(b - a for a, b in zip(times, times[1:])) >= 0.99, seen
         assert seen[0]["requests"] == 1 and sent > 2 * len(seen), "nothing was held back"
-        assert sum(line["requests"] for line in seen) <= sent
         dropped += sent - len(seen)
-        last, n = len(seen), sent
-        # What was held back is in the next line.
-        def told():
-            nonlocal n
-            n += 1
-            (server.post(b"{") if cause == "bad_event" else server.get("/nope"))
-            return len(lines(cause)) > last
-        wait_until(told, what="the next line")
-        assert sum(line["requests"] for line in lines(cause)) == n
-        dropped += n - sent - 1
+        # What was held back is told though no other comes.
+        wait_until(lambda cause=cause: sum(line["requests"] for line in lines(cause)) == sent, what="the rest")
+        assert "no line of their own" in lines(cause)[-1]["error"] and "path" not in lines(cause)[-1]
     after = scrape(server)
     assert after["log_lines_dropped_total"] == dropped
-    assert after["http_rejected_total", "bad_event"] + after["http_rejected_total", "not_found"] == \
-        sum(line["requests"] for cause in ("bad_event", "not_found") for line in lines(cause))
+    assert after["http_rejected_total", "bad_event"] + after["http_rejected_total", "not_found"] == 2 * sent
+
+
+def test_the_rest_is_told_at_the_end(make_server):
+    server = make_server()
+    for _ in range(5):
+        assert server.get("/nope").status == 404
+    assert server.terminate() == 0
+    assert sum(line["requests"] for line in server.logs() if line.get("cause") == "not_found") == 5
+    assert server.logs()[-1]["msg"] == "stopped"
 
 
 # Runs

@@ -1,8 +1,11 @@
 """ping URL: posts an event to a server and reads it back; what `helm test` runs."""
 
+import contextlib
 import http.server
+import socket
 import subprocess
 import threading
+import time
 
 import fes
 
@@ -66,13 +69,63 @@ def test_one_line_that_names_what_is_wrong(tmp_path):
     assert done.returncode == 2 and "ping URL" in done.stderr, done
 
 
+AT_ONCE = 10  # seconds, a third of those for which it tries again
+
+
+def fails_at_once(address, *flags):
+    """The one line that it ends with, without having tried again."""
+    begun = time.monotonic()
+    done = ping(address, *flags)
+    assert time.monotonic() - begun < AT_ONCE, done
+    assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1, done
+    return done.stderr
+
+
+def test_https_where_no_tls_is_spoken(make_server):
+    server = make_server()
+    line = fails_at_once(f"https://127.0.0.1:{server.port}")
+    assert "POST /events: no answer: TLS: wrong version number; " in line and "give http://" in line
+
+
+def test_who_does_not_speak_http():
+    """Most servers that speak TLS say so with an alert of seven bytes."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        def answer():
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"\x15\x03\x01\x00\x02\x02\x16")
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            line = fails_at_once(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        finally:
+            thread.join()
+    assert "no answer: a TLS alert instead of an HTTP answer; " in line and "give https://" in line
+
+
+def test_what_to_do_about_a_token(make_server, tmp_path):
+    for name in ("post", "read"):
+        (tmp_path / name).write_text(f"{name}-secret\n")
+    post, read = ("--post-token-file", tmp_path / "post"), ("--read-token-file", tmp_path / "read")
+    address = url(make_server(*map(str, post + read)))
+    for flags, remedy in [
+        ((), "give its token with --post-token-file"),
+        (("--post-token-file", tmp_path / "read"), "the token of --post-token-file is not the server's"),
+        (post, "give its token with --read-token-file"),
+        (post + ("--read-token-file", tmp_path / "post"), "the token of --read-token-file is not the server's"),
+    ]:
+        line = fails_at_once(address, *flags)
+        assert line.endswith(f": 401 {{\"error\":\"unauthorized\"}}; {remedy}\n"), line
+
+
 class Stranger(http.server.BaseHTTPRequestHandler):
-    """A web server that says 200 to everything, as a wrong address often does."""
+    """A web server that says the same to everything: 200, as a wrong address often does."""
 
     def answer(self):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         body = self.server.answers[self.command]
-        self.send_response(200)
+        self.send_response(self.server.status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -83,6 +136,19 @@ class Stranger(http.server.BaseHTTPRequestHandler):
         pass
 
 
+@contextlib.contextmanager
+def stranger_with(status, answers):
+    with http.server.HTTPServer(("127.0.0.1", 0), Stranger) as stranger:
+        stranger.status, stranger.answers = status, answers
+        thread = threading.Thread(target=stranger.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{stranger.server_port}"
+        finally:
+            stranger.shutdown()
+            thread.join()
+
+
 def test_another_server_is_no_success():
     for answers, line in [
         ({"POST": b"<html>hello</html>"}, "POST /events is not answered as flux-event-store does: <html>hello</html>"),
@@ -91,16 +157,13 @@ def test_another_server_is_no_success():
          "GET /events/ID is not answered"),
         ({"POST": b'{"id":"7"}', "GET": b"[]"}, "GET /events/ID is not answered"),
     ]:
-        with http.server.HTTPServer(("127.0.0.1", 0), Stranger) as stranger:
-            stranger.answers = answers
-            thread = threading.Thread(target=stranger.serve_forever, kwargs={"poll_interval": 0.05})
-            thread.start()
-            try:
-                done = ping(f"http://127.0.0.1:{stranger.server_port}")
-            finally:
-                stranger.shutdown()
-                thread.join()
-        assert done.returncode == 1 and line in done.stderr, (answers, done)
+        with stranger_with(200, answers) as address:
+            assert line in fails_at_once(address), answers
+
+
+def test_who_forbids_it():
+    with stranger_with(403, {"POST": b"no"}) as address:
+        assert "POST /events: 403 no; a proxy, or another server" in fails_at_once(address)
 
 
 def test_waits_for_a_server_that_starts(make_server):

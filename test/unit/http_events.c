@@ -320,6 +320,36 @@ static void test_post_errors(void)
     stop(&app);
 }
 
+static void *no_malloc(size_t size)
+{
+    (void)size;
+    return NULL;
+}
+
+/* The same body is taken a moment later: the sender is told to try again, and that the event is wrong is not counted. */
+static void test_no_memory_is_not_the_senders_fault(void)
+{
+    struct app app;
+    struct client c;
+    struct str body;
+
+    start(&app);
+    open_store(&app, 0);
+    client_open(&c, &app.rig);
+    json_set_alloc_funcs(no_malloc, free);
+    CHECK_INT(post(&c, STR("{}"), &body), 503);
+    json_set_alloc_funcs(malloc, free);
+    CHECK_STR(body, STR("{\"error\":\"" NO_MEMORY "\"}\n"));
+    CHECK_HAS(client_in(&c), STR("\r\nRetry-After: 2\r\n"));
+    CHECK_INT(rig_refused(&app.rig, CAUSE_OVERLOAD), 1);
+    CHECK_INT(rig_refused(&app.rig, CAUSE_BAD_EVENT), 0);
+    CHECK_INT(post(&c, STR("{}"), NULL), 200);
+    CHECK_INT(post(&c, STR("[]"), NULL), 400);
+    CHECK_INT(rig_refused(&app.rig, CAUSE_BAD_EVENT), 1);
+    client_close(&c);
+    stop(&app);
+}
+
 static void test_get_errors(void)
 {
     static const struct {
@@ -598,6 +628,7 @@ int main(void)
                                        TEST(test_not_acknowledged_before_the_commit),
                                        TEST(test_sender_leaves),
                                        TEST(test_post_errors),
+                                       TEST(test_no_memory_is_not_the_senders_fault),
                                        TEST(test_get_errors),
                                        TEST(test_filters),
                                        TEST(test_long_scan_takes_turns),

@@ -232,7 +232,7 @@ static void test_one_line_a_second_for_each_cause(void)
     struct tally t = {.reporter = &reporter};
 
     for (int64_t ms = 0; ms < 10 * TALLY_REPORT_MS; ms += 10)
-        tally_refused(&t, CAUSE_BAD_EVENT, 400, STR_NONE, STR("no"), ms);
+        tally_refused(&t, CAUSE_BAD_EVENT, 400, (struct tally_from){.fd = -1}, STR("no"), ms);
     CHECK_INT(said.n, 10);
     CHECK_INT(said.requests, 100);
     CHECK_TEXT(said.cause, "bad_event");
@@ -241,13 +241,43 @@ static void test_one_line_a_second_for_each_cause(void)
     CHECK_INT(t.numbers.rejected[CAUSE_BAD_EVENT], 1000);
     CHECK_INT(t.numbers.lines_dropped, 990);
     /* Another cause is not hidden by a flood of the first. */
-    tally_refused(&t, CAUSE_WRONG_TOKEN, 401, STR("/events"), STR("no"), 10 * TALLY_REPORT_MS - 1);
+    tally_refused(&t, CAUSE_WRONG_TOKEN, 401, (struct tally_from){-1, STR("/events")}, STR("no"),
+                  10 * TALLY_REPORT_MS - 1);
     CHECK_INT(said.n, 11);
     CHECK_INT(said.requests, 1);
     CHECK_TEXT(said.cause, "wrong_token");
     CHECK_TEXT(said.path, "/events");
     CHECK_INT(said.level, REPORT_WARN);
     CHECK_INT(t.numbers.lines_dropped, 990);
+}
+
+static void test_the_rest_is_told(void)
+{
+    struct said said = {0};
+    struct reporter reporter = {on_report, &said};
+    struct tally t = {.reporter = &reporter};
+
+    for (int64_t ms = 0; ms < 50; ms += 10) {
+        tally_refused(&t, CAUSE_WRONG_TOKEN, 401, (struct tally_from){-1, STR("/events")}, STR("no"), ms);
+        tally_damaged(&t, 7, ms);
+    }
+    CHECK_INT(said.n, 2);
+    tally_tell_rest(&t, TALLY_REST_MS - 1); /* another may still come, with a line of its own */
+    CHECK_INT(said.n, 2);
+    tally_tell_rest(&t, TALLY_REST_MS);
+    CHECK_INT(said.n, 4);
+    CHECK_INT(said.requests, 4);
+    CHECK_TEXT(said.cause, "wrong_token");
+    CHECK_TEXT(said.path, "");
+    tally_tell_rest(&t, 2 * TALLY_REST_MS); /* there is no more */
+    CHECK_INT(said.n, 4);
+    tally_refused(&t, CAUSE_WRONG_TOKEN, 401, (struct tally_from){-1, STR("/events")}, STR("no"),
+                  TALLY_REST_MS + 10);
+    CHECK_INT(said.n, 4); /* that was a line, too */
+    tally_tell_rest(&t, INT64_MAX);
+    CHECK_INT(said.n, 5);
+    CHECK_INT(said.requests, 1);
+    CHECK_INT(t.numbers.lines_dropped, 5);
 }
 
 static void test_one_line_a_second_for_damaged_bodies(void)
@@ -394,6 +424,7 @@ int main(void)
                                        TEST(test_the_route),
                                        TEST(test_head_has_the_length_and_no_body),
                                        TEST(test_one_line_a_second_for_each_cause),
+                                       TEST(test_the_rest_is_told),
                                        TEST(test_one_line_a_second_for_damaged_bodies),
                                        TEST(test_every_cause_has_its_own_label_and_status),
                                        TEST(test_answers_by_status),

@@ -138,6 +138,34 @@ static void test_routes(void)
     rig_stop(&app.rig);
 }
 
+static void on_unread(void *arg, struct http_request *r)
+{
+    struct app *app = arg;
+    bool no_memory = str_eq(http_request_segment(r), STR("memory"));
+    http_reply_refused(app->rig.server, http_request_id(r), no_memory ? NO_MEMORY : "parameter x: unknown");
+}
+
+static void test_refusals_of_parsers(void)
+{
+    struct app app;
+    struct client c;
+
+    start(&app, NULL);
+    CHECK(http_route(app.rig.server, HTTP_GET, "/unread/{id}", on_unread, &app));
+    client_open(&c, &app.rig);
+    client_text(&c, "GET /unread/memory HTTP/1.1\r\n" H "\r\n");
+    CHECK_INT(client_answer(&c, NULL), 503);
+    CHECK_HAS(client_in(&c), STR("\r\nRetry-After: 2\r\n"));
+    CHECK_INT(rig_refused(&app.rig, CAUSE_OVERLOAD), 1);
+    client_next(&c);
+    client_text(&c, "GET /unread/x HTTP/1.1\r\n" H "\r\n");
+    CHECK_INT(client_answer(&c, NULL), 400);
+    CHECK_INT(rig_refused(&app.rig, CAUSE_BAD_REQUEST), 1);
+    CHECK_INT(rig_refused(&app.rig, CAUSE_OVERLOAD), 1);
+    client_close(&c);
+    rig_stop(&app.rig);
+}
+
 static void test_too_many_parameters(void)
 {
     struct app app;
@@ -697,6 +725,7 @@ static void test_pending_table(void)
 int main(void)
 {
     return harness_run((struct test[]){TEST(test_routes),
+                                       TEST(test_refusals_of_parsers),
                                        TEST(test_too_many_parameters),
                                        TEST(test_head_has_no_body),
                                        TEST(test_connection_header),

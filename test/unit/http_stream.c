@@ -561,7 +561,11 @@ static void test_slow_readers_do_not_stop_live_ones(void)
     expect_events(&live, 1);
     CHECK(piece_pool_bytes(app.stream->pool) < STREAM_MAX_BYTES);
     pass(&app, STREAM_STALL_MS);
-    CHECK(app.stream->numbers.cut > 0 && app.stream->numbers.cut < STUCK);
+    CHECK(app.stream->numbers.cut > 1 && app.stream->numbers.cut < STUCK);
+    CHECK_INT(app.stream->cut, app.stream->numbers.cut - 1); /* one line a second */
+    stream_shutdown(app.stream);
+    CHECK_INT(app.stream->cut, 0); /* told */
+    CHECK_TEXT(app.rig.last_report, "a stream's reader took nothing and was cut");
     client_close(&live);
     for (int i = 0; i < STUCK; i++)
         client_close(&stuck[i]);

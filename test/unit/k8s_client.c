@@ -12,6 +12,7 @@ static struct reports reports;
 
 static struct {
     int n, status;
+    enum k8s_fault fault;
     int64_t retry_after_ms;
     uint64_t token, order[64];
     char body[65536], error[512];
@@ -22,6 +23,7 @@ static void on_reply(void *arg, uint64_t token, const struct k8s_reply *reply)
     (void)arg;
     got.order[got.n++ % 64] = token;
     got.status = reply->status;
+    got.fault = reply->fault;
     got.retry_after_ms = reply->retry_after_ms;
     got.token = token;
     snprintf(got.body, sizeof got.body, "%.*s", STR_ARG(reply->body));
@@ -159,6 +161,7 @@ static void item_68_impostors(void)
         WAIT_FOR(base, got.n == 1, 5000);
         CHECK_INT(got.status, 0);
         CHECK_HAS(str_of(got.error), str_of(rows[i].cause));
+        CHECK_INT(got.fault, K8S_FAULT_CERTIFICATE);
         CHECK(server->connections > 0);
         CHECK_INT(server->bytes, 0);
         CHECK_INT(server->requests, 0);

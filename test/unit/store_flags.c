@@ -10,6 +10,7 @@ struct config {
     int64_t retention_ms;
     uint64_t size;
     uint64_t room;
+    const char *cluster;
 };
 
 static const struct flag flags[] = {
@@ -19,6 +20,7 @@ static const struct flag flags[] = {
     {"--retention", "TIME", FLAG_DURATION, offsetof(struct config, retention_ms), "30d", "how long"},
     {"--size", "SIZE", FLAG_SIZE, offsetof(struct config, size), "1GiB", "how much"},
     {"--room", "SIZE", FLAG_ROOM, offsetof(struct config, room), "0", "how much at most"},
+    {"--cluster", "NAME", FLAG_STRING, offsetof(struct config, cluster), NULL, "whose"},
     {"--help", NULL, FLAG_BOOL, offsetof(struct config, help), NULL, "this"},
     {0},
 };
@@ -109,6 +111,10 @@ static void test_refused(void)
     CHECK_TEXT(err, "--nope: no such flag; see --help");
     CHECK(!PARSE(&c, "--dir"));
     CHECK_TEXT(err, "--dir needs a value: --dir DIR");
+    CHECK(!PARSE(&c, "--dir", "--quiet"));
+    CHECK_TEXT(err, "--dir needs a value: --dir DIR");
+    CHECK(PARSE(&c, "--dir=--quiet"));
+    CHECK_TEXT(c.dir, "--quiet");
     CHECK(!PARSE(&c, "--quiet=yes"));
     CHECK_TEXT(err, "--quiet takes no value");
     CHECK(!PARSE(&c, "--retention", "5"));
@@ -129,6 +135,24 @@ static void test_refused(void)
     CHECK_TEXT(err, "c: one word too many; see --help");
 }
 
+static void test_empty(void)
+{
+    static char *const refused[] = {"--dir=", "--listen=", "--retention=", "--size=", "--room="};
+    struct config c;
+
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        harness_case("%s", refused[i]);
+        CHECK(!PARSE(&c, refused[i]));
+        CHECK_HAS(str_of(err), STR(": an empty value; give --"));
+        CHECK(!PARSE(&c, "--quiet", refused[i]));
+    }
+    CHECK(!PARSE(&c, "--listen", ":1", "--listen", ""));
+    CHECK_TEXT(err, "--listen: an empty value; give --listen ADDR, or leave it out");
+    CHECK(PARSE(&c, "--cluster=", "--quiet"));
+    CHECK_TEXT(c.cluster, "");
+    CHECK(c.quiet);
+}
+
 static void test_list_limit(void)
 {
     struct config c;
@@ -145,6 +169,7 @@ int main(void)
                                        TEST(test_defaults),
                                        TEST(test_given),
                                        TEST(test_refused),
+                                       TEST(test_empty),
                                        TEST(test_list_limit),
                                        {0}});
 }
