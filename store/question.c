@@ -300,7 +300,7 @@ struct question *question_new(const struct question_param *params, size_t n, int
         n_objects = QUESTION_MAX_OBJECTS;
     p.block = calloc(1, sizeof *p.block + n_objects * sizeof p.block->objects[0] + room);
     if (!p.block) {
-        text_add(&p.err, STR("out of memory"));
+        text_add(&p.err, STR(QUESTION_NO_MEMORY));
         return NULL;
     }
     p.end = (char *)&p.block->objects[n_objects];

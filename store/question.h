@@ -41,7 +41,8 @@ struct question_param {
     bool not_string; /* an object or null where a string belongs */
 };
 
-#define QUESTION_ERROR 2048
+#define QUESTION_ERROR     2048
+#define QUESTION_NO_MEMORY "out of memory" /* the one error that is not the asker's */
 /* asked_ms: when the question was asked (for a Run: its creation), against which a relative `since` counts.
  * Returns NULL with all problems in one sentence in err, each naming its parameter and how to write it:
  * revision missing, empty, not a string, too long; an unknown or repeated parameter (names are
