@@ -130,6 +130,21 @@ class Life:
             raise Bad(self.process.tail(60))
 
 
+class Fake(fes.Fake):
+    """All requests come over one connection: a handshake for each would be most of the work."""
+
+    kept = None
+
+    def request(self, method, path, body=None, **options):
+        self.kept = self.kept or self.connect()
+        return fes.Answer(self.send(self.kept, method, path, body, **options))
+
+    def stop(self):
+        if self.kept:
+            self.kept.close()
+        super().stop()
+
+
 class World:
     """What a worker keeps from trial to trial: a port, a certificate, an API server; and the trial's own."""
 
@@ -139,13 +154,14 @@ class World:
         self.trial = None
         self.flags = []
         self.acked = {}  # id by n
+        self.created = set()
         # Bound and not listening: the server can bind it, too (SO_REUSEADDR), and nobody else is given it.
         self.port_holder = socket.socket()
         self.port_holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.port_holder.bind(("127.0.0.1", 0))
         self.port = self.port_holder.getsockname()[1]
         self.tls = self.certificate() if serves == "TLS" else None
-        self.fake = fes.Fake(os.path.join(directory, "fake"), *(["--plain"] if "plain" in serves else [])) \
+        self.fake = Fake(os.path.join(directory, "fake"), *(["--plain"] if "plain" in serves else [])) \
             if serves.startswith("Runs") else None
         self.connection = None
 
@@ -163,7 +179,7 @@ class World:
         os.mkdir(self.trial)
         self.flags = ["--listen", f"127.0.0.1:{self.port}", "--data-dir", os.path.join(self.trial, "data"),
                       "--allow-network-fs"]
-        self.acked = {}
+        self.acked, self.created = {}, set()
         if self.tls:
             self.flags += ["--tls-cert-file", os.path.join(self.dir, "tls.crt"),
                            "--tls-key-file", os.path.join(self.dir, "tls.key")]
@@ -178,14 +194,15 @@ class World:
         self.fake.create_customrun("patient", "never")
 
     def create(self, n):
-        if not self.fake.get("customruns", f"run{n}"):
+        if n not in self.created:
             self.fake.create_customrun(f"run{n}", f"revision{n}")
+        self.created.add(n)
 
     def clear(self):
         shutil.rmtree(self.trial)
         if self.fake:
-            for item in self.fake.list("customruns")["items"]:
-                self.fake.delete("customruns", item["metadata"]["name"])
+            self.fake.serve("customruns", False)  # and with the CRD go the Runs
+            self.fake.serve("customruns", True)
 
     def statuses(self):
         """What the API server holds: the Succeeded condition of each Run, None before it has one."""
