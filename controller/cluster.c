@@ -118,6 +118,18 @@ static void io_wake_at(void *arg, int64_t mono_ms)
     wake(c);
 }
 
+static void list_again(struct cluster *c, bool flux)
+{
+    for (size_t i = 0; i < c->n_watches; i++)
+        if (c->watches[i].is_flux == flux)
+            k8s_watch_list_again(c->watches[i].watch);
+}
+
+static void io_list_again(void *arg)
+{
+    list_again(arg, false);
+}
+
 /* ---- the watches on Flux objects ---- */
 
 static void on_flux_list(void *arg)
@@ -154,11 +166,7 @@ static void flux_wake_at(void *arg, int64_t mono_ms)
 
 static void flux_list_again(void *arg)
 {
-    struct cluster *c = arg;
-
-    for (size_t i = 0; i < c->n_watches; i++)
-        if (c->watches[i].is_flux)
-            k8s_watch_list_again(c->watches[i].watch);
+    list_again(arg, true);
 }
 
 static void flux_suspended(void *arg, struct str kind, struct str namespace, struct str name)
@@ -323,7 +331,7 @@ bool cluster_config_check(const struct cluster_config *config, char err[static C
 static bool parts_new(struct cluster *c, struct event_base *base, struct store *store,
                       char err[static CLUSTER_ERROR])
 {
-    const struct controller_io io = {c, io_patch, io_get, io_create_event, io_wake_at};
+    const struct controller_io io = {c, io_patch, io_get, io_create_event, io_wake_at, io_list_again};
     const struct flux_watch_io flux_io = {c, flux_list_again, flux_wake_at, flux_suspended};
 
     c->k8s = k8s_client_new(base, c->config.k8s, &c->reporter, err);

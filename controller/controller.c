@@ -5,7 +5,8 @@
  * on again. Invariants: a Run that waits has one waiter and at most one request under way; foreign Runs are
  * held nowhere; one that the API has as True or False is never written to.
  *
- * Failure mode: without memory for a Run it is reported and left until the watch shows it again.
+ * Failure mode: without memory for a Run that is reported, and the Runs are listed again LIST_AGAIN_MS later, as often
+ * as it takes: a Run that nobody changes is not shown by the watch a second time.
  */
 #include "controller/controller_priv.h"
 
@@ -131,10 +132,7 @@ void controller_on_object(struct controller *c, enum run_kind kind, unsigned sco
         REPORT(&c->reporter, REPORT_DEBUG, "an object without a usable identity was skipped",
                FIELD_TEXT("kind", run_kind_name(kind)->kind));
         break;
-    case RUN_NO_MEMORY:
-        REPORT(&c->reporter, REPORT_ERROR, "out of memory for a Run",
-               FIELD_TEXT("kind", run_kind_name(kind)->kind));
-        break;
+    case RUN_NO_MEMORY: controller_lose(c, kind); break;
     }
     controller_rearm(c);
 }
@@ -207,6 +205,10 @@ static void run_due(struct controller *c)
         tracked_reconsider(t);
     }
     outage_try(c);
+    if (c->list_again_mono_ms <= c->now.mono_ms) {
+        c->list_again_mono_ms = INT64_MAX;
+        c->io.list_again(c->io.arg);
+    }
 }
 
 void controller_tick(struct controller *c, struct moment now)
@@ -264,7 +266,8 @@ struct controller *controller_new(const struct controller_config *config, struct
                              .armed_mono_ms = INT64_MAX,
                              .next_explain_mono_ms = INT64_MIN,
                              .hold_mono_ms = INT64_MIN,
-                             .forbidden_mono_ms = INT64_MIN};
+                             .forbidden_mono_ms = INT64_MIN,
+                             .list_again_mono_ms = INT64_MAX};
     if (!refs_read(config, &c->refs, err)) {
         free(c);
         return NULL;

@@ -46,6 +46,9 @@ struct controller_io {
     /* Call controller_tick at this monotonic time or soon after; a later call replaces it; INT64_MAX: never.
      */
     void (*wake_at)(void *arg, int64_t mono_ms);
+    /* What a watch gave could not be kept: all watches of Runs list again. Only called from controller_tick and
+     * controller_set_moment. */
+    void (*list_again)(void *arg);
 };
 
 #define CONTROLLER_ERROR 256

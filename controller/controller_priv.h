@@ -13,6 +13,7 @@
 #define EXPLAIN_RUN_MS     10000  /* between two explanations of one Run */
 #define EXPLAIN_ALL_MS     200    /* between two explanations of any */
 #define REPORT_INTERVAL_MS 300000 /* between two reports that permissions are missing */
+#define LIST_AGAIN_MS      1000   /* after memory ran out for a Run */
 #define SCOPES_MOST        1024   /* watches per kind */
 
 enum request { REQUEST_NONE, REQUEST_PATCH, REQUEST_GET };
@@ -98,9 +99,10 @@ struct controller {
     uint64_t n_events;
     int64_t armed_mono_ms;
     int64_t next_explain_mono_ms;
-    int64_t hold_mono_ms;      /* 429: no request before */
-    int64_t forbidden_mono_ms; /* last report of a 403; INT64_MIN: none */
-    bool failing;              /* an outage: see outage.c */
+    int64_t hold_mono_ms;       /* 429: no request before */
+    int64_t forbidden_mono_ms;  /* last report of a 403; INT64_MIN: none */
+    int64_t list_again_mono_ms; /* INT64_MAX: no need */
+    bool failing;               /* an outage: see outage.c */
     uint32_t n_held;
     uint32_t last_try;     /* the slot that had the last turn */
     int64_t tried_mono_ms; /* last failure or try of the outage */
@@ -174,6 +176,8 @@ void list_free(struct controller *c);
 
 /* ---- tracked.c: one Run ---- */
 
+/* There is no memory for a Run: says so, and has the Runs listed again, soon. */
+void controller_lose(struct controller *c, enum run_kind kind);
 /* Tells the loop when to come back. */
 void controller_rearm(struct controller *c);
 /* Begins with a Run that is not tracked. Takes over *run. */

@@ -242,6 +242,10 @@ static void read_question(struct reader *rd, const struct question_param *params
         r->fail_after_ms = r->question->fail_after_ms;
         return;
     }
+    if (is_no_memory(rd->error)) {
+        rd->no_memory = true;
+        return;
+    }
     fault(rd, FAULT_PARAMS, str_of(rd->error));
     for (size_t i = 0; i < n && !r->revision.len; i++)
         if (str_eq(params[i].name, STR("revision")) && params[i].n_values == 1)

@@ -9,12 +9,22 @@
 
 #define ASK_SOONEST_MS 20 /* a verdict that is due to change at once is not asked in a busy loop */
 
+void controller_lose(struct controller *c, enum run_kind kind)
+{
+    REPORT(&c->reporter, REPORT_ERROR, "out of memory for a Run",
+           FIELD_TEXT("kind", run_kind_name(kind)->kind));
+    if (c->list_again_mono_ms == INT64_MAX)
+        c->list_again_mono_ms = c->now.mono_ms + LIST_AGAIN_MS;
+}
+
 void controller_rearm(struct controller *c)
 {
     int64_t at = c->poked ? c->now.mono_ms : deadline_first(c);
 
     if (outage_next(c) < at)
         at = outage_next(c);
+    if (c->list_again_mono_ms < at)
+        at = c->list_again_mono_ms;
     if (at == c->armed_mono_ms)
         return;
     c->armed_mono_ms = at;
@@ -165,8 +175,7 @@ static void tracked_ask(struct tracked *t)
     }
     t->waiter = waiter_add(t->c->waiters, q, on_answer, t);
     if (!t->waiter)
-        REPORT(&t->c->reporter, REPORT_ERROR, "out of memory for a Run", FIELD_STR("namespace", r->namespace),
-               FIELD_STR("name", r->name));
+        controller_lose(t->c, r->kind);
     else if (r->attempt_ms != RUN_NO_TIME)
         waiter_new_attempt(t->waiter, r->attempt_ms);
 }
@@ -257,8 +266,7 @@ void track(struct controller *c, struct run *run, uint32_t scope, uint32_t epoch
     run_anchor(run, c->now);
     struct tracked *t = runs_add(c, run);
     if (!t) {
-        REPORT(&c->reporter, REPORT_ERROR, "out of memory for a Run",
-               FIELD_TEXT("kind", run_kind_name(run->kind)->kind));
+        controller_lose(c, run->kind);
         return;
     }
     t->scope = scope;

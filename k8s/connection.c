@@ -349,7 +349,9 @@ static bool add_headers(struct k8s_connection *c, struct evkeyvalq *headers)
         bad |= evhttp_add_header(headers, "Content-Type", c->exchange.content_type);
         bad |= evhttp_add_header(headers, "Content-Length", length);
     }
-    if (token.len && asprintf(&bearer, "Bearer %.*s", STR_ARG(token)) > 0) {
+    if (token.len && asprintf(&bearer, "Bearer %.*s", STR_ARG(token)) < 0) {
+        bad = -1; /* without it the answer is 401 */
+    } else if (token.len) {
         bad |= evhttp_add_header(headers, "Authorization", bearer);
         OPENSSL_cleanse(bearer, strlen(bearer));
         free(bearer);

@@ -223,15 +223,17 @@ static bool reload_token(struct k8s_creds *c)
     return other;
 }
 
-static char *copy_path(const char *path, const struct k8s_pod *defaults, const char *name)
+/* False when out of memory: that is not the same as no file. */
+static bool copy_path(char **ret, const char *path, const struct k8s_pod *defaults, const char *name)
 {
     char *made = NULL;
 
     if (path)
-        return strdup(path);
-    if (defaults && asprintf(&made, "%s/%s", defaults->files, name) < 0)
-        return NULL;
-    return made;
+        made = strdup(path);
+    else if (defaults && asprintf(&made, "%s/%s", defaults->files, name) < 0)
+        made = NULL;
+    *ret = made;
+    return made || (!path && !defaults);
 }
 
 static bool find_server(struct k8s_creds *c, const struct k8s_config *config, const struct k8s_pod *pod,
@@ -309,10 +311,13 @@ struct k8s_creds *k8s_creds_new(const struct k8s_config *config, const struct k8
     /* The service account belongs to the pod's own API server: it is offered to no other unless a flag says
      * so. */
     const struct k8s_pod *defaults = config->api ? NULL : pod;
-    c->token_file = copy_path(config->token_file, defaults, "token");
-    c->ca_file = copy_path(config->ca_file, defaults, "ca.crt");
-    c->cert_file = copy_path(config->client_cert_file, NULL, NULL);
-    c->key_file = copy_path(config->client_key_file, NULL, NULL);
+    if (!copy_path(&c->token_file, config->token_file, defaults, "token") ||
+        !copy_path(&c->ca_file, config->ca_file, defaults, "ca.crt") ||
+        !copy_path(&c->cert_file, config->client_cert_file, NULL, NULL) ||
+        !copy_path(&c->key_file, config->client_key_file, NULL, NULL)) {
+        (void)snprintf(err, K8S_ERROR, "out of memory");
+        goto fail;
+    }
     if (!read_files(c, err))
         goto fail;
     return c;

@@ -1,22 +1,26 @@
 /* LD_PRELOAD: the n-th call of a kind fails.
  *
  * FES_FAIL_CALL names the kind (enum kind), FES_FAIL_NTH says which call counts from, FES_FAIL_ERRNO what it fails with
- * (0: a write that is cut short), FES_FAIL_ON=1 lets every later call fail too, FES_FAIL_FOR=m
- * m in a row. With FES_FAIL_WHILE instead of FES_FAIL_NTH
- * every call fails while the file of that name exists. A call that fails is not made. When it happens for the first time
- * "fail_nth: fired" is written to stderr; at the end of the process, how many calls there were.
+ * (0: a write that is cut short), FES_FAIL_ON=1 lets every later call fail too, FES_FAIL_FOR=m m in a row. With
+ * FES_FAIL_WHILE instead of FES_FAIL_NTH every call fails while the file of that name exists. A call that fails is not
+ * made. When it happens for the first time "fail_nth: fired" is written to stderr; at the end of the process, how many
+ * calls there were.
  *
  * A write of a regular file is a `pwrite`, however it is made; `meta` is one that is synced by itself, which is how LMDB
- * writes its meta page, and `data` one that is not; `writev` and `readv` are those of sockets.
+ * writes its meta page, and `data` one that is not. `readv`, `writev`, `read` and `write` are those of sockets: evhttp makes
+ * the first two, OpenSSL the others. `malloc` is any allocation, `own` one that the program makes for itself: a thousand
+ * among all those of the libraries.
  */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -29,7 +33,8 @@
 #define NOT_MAPPED  ((void *)-1)
 /* clang-format off */
 #define KINDS(X) \
-    X(malloc) X(pwrite) X(data) X(meta) X(fdatasync) X(fsync) X(fallocate) X(rename) X(mmap) X(accept4) X(readv) X(writev)
+    X(malloc) X(own) X(pwrite) X(data) X(meta) X(fdatasync) X(fsync) X(fallocate) X(rename) X(mmap) X(accept4) X(readv) X(writev) \
+    X(read) X(write) X(socket) X(connect)
 /* clang-format on */
 #define KIND_ENUM(k) KIND_##k,
 #define KIND_TEXT(k) #k,
@@ -47,11 +52,14 @@ static struct {
     atomic_long calls;
 } plan = {.kind = KIND_NONE};
 
+typedef void *get_fn(size_t);
+typedef void *resize_fn(void *, size_t);
+typedef void free_fn(void *);
 static struct {
-    void *(*malloc)(size_t);
+    get_fn *malloc;
     void *(*calloc)(size_t, size_t);
-    void *(*realloc)(void *, size_t);
-    void (*free)(void *);
+    resize_fn *realloc;
+    free_fn *free;
 } real;
 
 static void say(const char *text)
@@ -133,31 +141,86 @@ static bool memory_ready(void)
     return true;
 }
 
+/* The caller is the program itself and no library. */
+static bool is_own(const void *caller)
+{
+    const ElfW(Phdr) *head = (const ElfW(Phdr) *)getauxval(AT_PHDR);
+    uintptr_t base = 0, at = (uintptr_t)caller;
+
+    for (unsigned long i = 0; i < getauxval(AT_PHNUM); i++) {
+        if (head[i].p_type == PT_PHDR)
+            base = (uintptr_t)head - head[i].p_vaddr;
+        else if (head[i].p_type == PT_LOAD && at - base - head[i].p_vaddr < head[i].p_memsz)
+            return true;
+    }
+    return false;
+}
+
+static bool memory_fails(const void *caller)
+{
+    return plan.kind == KIND_own ? is_own(caller) && fails(KIND_own) : fails(KIND_malloc);
+}
+
 void *malloc(size_t len)
 {
     if (!memory_ready())
         return early_get(len);
-    return fails(KIND_malloc) ? NULL : real.malloc(len);
+    return memory_fails(__builtin_return_address(0)) ? NULL : real.malloc(len);
 }
 
 void *calloc(size_t n, size_t len)
 {
     if (!memory_ready())
         return early_get(n * len);
-    return fails(KIND_malloc) ? NULL : real.calloc(n, len);
+    return memory_fails(__builtin_return_address(0)) ? NULL : real.calloc(n, len);
 }
 
 void *realloc(void *at, size_t len)
 {
     if (!memory_ready())
         return early_get(len);
-    return fails(KIND_malloc) ? NULL : real.realloc(at, len);
+    return memory_fails(__builtin_return_address(0)) ? NULL : real.realloc(at, len);
+}
+
+void *reallocarray(void *at, size_t n, size_t len)
+{
+    return memory_fails(__builtin_return_address(0)) ? NULL : NEXT(reallocarray)(at, n, len);
+}
+
+char *strdup(const char *text)
+{
+    return memory_fails(__builtin_return_address(0)) ? NULL : NEXT(strdup)(text);
+}
+
+int asprintf(char **at, const char *format, ...)
+{
+    __builtin_va_list args;
+    int len = -1;
+
+    __builtin_va_start(args, format);
+    if (!memory_fails(__builtin_return_address(0)))
+        len = vasprintf(at, format, args);
+    __builtin_va_end(args);
+    return len;
 }
 
 void free(void *at)
 {
     if (at && !is_early(at) && memory_ready())
         real.free(at);
+}
+
+/* What libevent and jansson allocate by way of the program is theirs: for KIND_own they do so without it. */
+void event_set_mem_functions(get_fn *get, resize_fn *resize, free_fn *give_back)
+{
+    if (plan.kind != KIND_own)
+        NEXT(event_set_mem_functions)(get, resize, give_back);
+}
+
+void json_set_alloc_funcs(get_fn *get, free_fn *give_back)
+{
+    if (plan.kind != KIND_own)
+        NEXT(json_set_alloc_funcs)(get, give_back);
 }
 
 /* ---- files ---- */
@@ -246,4 +309,31 @@ int accept4(int fd, struct sockaddr *address, socklen_t *len, int flags)
 ssize_t readv(int fd, const struct iovec *iov, int n)
 {
     return fails(KIND_readv) ? -1 : NEXT(readv)(fd, iov, n);
+}
+
+static bool transfer_fails(enum kind kind, int fd)
+{
+    return plan.kind == kind && is_type(fd, S_IFSOCK) && fails(kind);
+}
+
+ssize_t read(int fd, void *bytes, size_t len)
+{
+    return transfer_fails(KIND_read, fd) ? -1 : NEXT(read)(fd, bytes, len);
+}
+
+ssize_t write(int fd, const void *bytes, size_t len)
+{
+    if (transfer_fails(KIND_write, fd))
+        return plan.error ? -1 : NEXT(write)(fd, bytes, len / 2);
+    return NEXT(write)(fd, bytes, len);
+}
+
+int socket(int domain, int type, int protocol)
+{
+    return fails(KIND_socket) ? -1 : NEXT(socket)(domain, type, protocol);
+}
+
+int connect(int fd, const struct sockaddr *address, socklen_t len)
+{
+    return fails(KIND_connect) ? -1 : NEXT(connect)(fd, address, len);
 }

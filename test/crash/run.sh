@@ -32,6 +32,8 @@ tap retain9 $at/retain9 build/flux-event-store "${ROUNDS:-30}"
 tap month $at/month "${DAYS:-8}"
 tap powerloss $at/powerloss build/flux-event-store $at/record_io.so $at/early_ack "${IMAGES:-5000}"
 tap sweep $at/sweep build/flux-event-store build/asan/flux-event-store $at/fail_nth.so "${POINTS:-80}"
+tap sweep_runs /usr/bin/python3 test/crash/sweep_runs.py build/asan/flux-event-store build/flux-event-store \
+  $at/fail_nth.so build/test/fake-apiserver "${POINTS:-80}"
 
 echo "# crash: $((SECONDS - start)) s"
 echo "$passed passed, $failed failed"

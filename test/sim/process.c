@@ -171,11 +171,16 @@ static void wake_at(void *arg, int64_t mono_ms)
     plan(s, s->wake_ms - s->now_ms, STEP_WAKE, s->wake_number);
 }
 
+static void list_again(void *arg)
+{
+    sim_fail(arg, "Runs are to be listed again, though nothing was lost");
+}
+
 /* ---- life ---- */
 
 void process_start(struct sim *s)
 {
-    const struct controller_io io = {s, client_patch, client_get, create_event, wake_at};
+    const struct controller_io io = {s, client_patch, client_get, create_event, wake_at, list_again};
     const struct reporter reporter = {on_report, s};
     const struct controller_config config = {.default_timeout_ms = 5 * MINUTE};
     const struct store_config store_config = {.dir = s->dir};

@@ -626,6 +626,35 @@ static void one_patch_under_way_while_a_collection_is_out_of_sight(void)
     CHECK_INT(count_waiters(), 1);
 }
 
+static void a_run_for_which_there_was_no_memory_is_listed_again(void)
+{
+    begin();
+    no_memory = true;
+    create(C, "w", "");
+    create(C, "x", "");
+    serve_all();
+    no_memory = false;
+    CHECK_INT(n_reports[REPORT_ERROR], 2);
+    CHECK_INT(count_waiters(), 0);
+    store_says(VERDICT_SUCCEEDED, T0);
+    advance(LIST_AGAIN_MS - 1);
+    CHECK_INT(n_list_again, 0);
+    CHECK(wake_ms <= now.mono_ms + 1);
+    advance(1);
+    CHECK_INT(n_list_again, 1);
+    controller_on_list(controller, C, 0);
+    show(C, "w");
+    show(C, "x");
+    controller_on_synced(controller, C, 0, now);
+    turn();
+    serve_all();
+    CHECK_STR(condition(C, "w", "status"), STR("True"));
+    CHECK_STR(condition(C, "x", "status"), STR("True"));
+    harness_case("once");
+    advance(MINUTE);
+    CHECK_INT(n_list_again, 1);
+}
+
 static void item_67_same_name_in_both_kinds(void)
 {
     begin();
@@ -791,7 +820,8 @@ static void the_store_is_asked_again_when_the_verdict_says(void)
 static void a_bad_ref_flag(void)
 {
     const struct controller_config config = {.refs = {.values = {"nonsense"}, .n = 1}};
-    const struct controller_io io = {NULL, fake_patch, fake_get, fake_create_event, fake_wake_at};
+    const struct controller_io io = {NULL,         fake_patch,     fake_get, fake_create_event,
+                                     fake_wake_at, fake_list_again};
     const struct reporter reporter = {on_report, NULL};
     char err[CONTROLLER_ERROR];
 
@@ -832,6 +862,7 @@ int main(void)
                                              TEST(item_51_malformed_is_counted),
                                              TEST(item_61_66_what_a_new_list_does_not_show_is_gone),
                                              TEST(one_patch_under_way_while_a_collection_is_out_of_sight),
+                                             TEST(a_run_for_which_there_was_no_memory_is_listed_again),
                                              TEST(item_67_same_name_in_both_kinds),
                                              TEST(item_70_foreign_runs_are_held_nowhere),
                                              TEST(a_changed_spec_asks_another_question),

@@ -38,6 +38,7 @@ struct waiter {
 };
 static struct waiter *all_waiters;
 static size_t n_asked;
+static bool no_memory; /* for a waiter */
 
 /* What the store says. failure_at: when the failure was received that `failed` is about (retries look at it).
  */
@@ -46,9 +47,13 @@ static struct verdict said;
 
 struct waiter *waiter_add(struct waiters *ws, struct question *q, waiter_on_answer *on_answer, void *arg)
 {
-    struct waiter *w = calloc(1, sizeof *w);
+    struct waiter *w = no_memory ? NULL : calloc(1, sizeof *w);
 
     (void)ws;
+    if (!w) {
+        question_free(q);
+        return NULL;
+    }
     *w = (struct waiter){all_waiters, q, on_answer, arg, INT64_MIN, true};
     all_waiters = w;
     return w;
@@ -223,6 +228,14 @@ __attribute__((unused)) static void fake_wake_at(void *arg, int64_t mono_ms)
 {
     (void)arg;
     wake_ms = mono_ms;
+}
+
+static size_t n_list_again;
+
+__attribute__((unused)) static void fake_list_again(void *arg)
+{
+    (void)arg;
+    n_list_again++;
 }
 
 __attribute__((unused)) static void on_report(void *arg, const struct report *report)
@@ -499,7 +512,8 @@ __attribute__((unused)) static struct str status_text(enum run_kind kind, const 
 
 __attribute__((unused)) static void start_controller(void)
 {
-    const struct controller_io io = {NULL, fake_patch, fake_get, fake_create_event, fake_wake_at};
+    const struct controller_io io = {NULL,         fake_patch,     fake_get, fake_create_event,
+                                     fake_wake_at, fake_list_again};
     const struct reporter reporter = {on_report, NULL};
     const struct controller_config config = {.default_timeout_ms = 60 * MINUTE};
     char err[CONTROLLER_ERROR];
@@ -525,6 +539,7 @@ __attribute__((unused)) static void begin(void)
     objects = json_object();
     version = 100;
     queue_full = false;
+    n_list_again = 0;
     memset(n_reports, 0, sizeof n_reports);
     now = (struct moment){T0, INT64_C(7000000)};
 #ifndef WORLD_REAL_STORE
