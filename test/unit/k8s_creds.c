@@ -195,6 +195,15 @@ static void item_68_pod(void)
     k8s_creds_free(c);
 }
 
+static void write_identities(void)
+{
+    struct authority ca = authority_new("CA");
+
+    identity_write(&ca, "one", NULL, 3600, in_folder("one.crt"), in_folder("one.key"));
+    identity_write(&ca, "two", NULL, 3600, in_folder("two.crt"), in_folder("two.key"));
+    authority_free(&ca);
+}
+
 static void test_errors(void)
 {
     write_authority("ca.crt");
@@ -203,6 +212,15 @@ static void test_errors(void)
     write_file("spaced", "a b");
     write_file("header", "a\r\nX: y");
     write_file("text", "no certificate");
+    write_file("del", "a\x7f");
+    char *token = malloc(K8S_MAX_TOKEN + 2);
+    memset(token, 'x', K8S_MAX_TOKEN + 1);
+    token[K8S_MAX_TOKEN + 1] = '\0';
+    write_file("long", token);
+    free(token);
+    write_identities();
+    const struct k8s_pod half_pod = {"10.96.0.1", NULL, folder}, other_half_pod = {NULL, "443", folder};
+    const struct k8s_pod empty_half_pod = {"10.96.0.1", "", folder};
     const struct k8s_pod empty_pod = {"", "", folder};
     const struct k8s_pod bad_pod = {"bad host", "443", folder};
     const struct {
@@ -231,6 +249,27 @@ static void test_errors(void)
          {.api = "http://x", .token_file = in_folder("header")},
          NULL,
          "header: holds no token"},
+        {"token with a DEL",
+         {.api = "http://x", .token_file = in_folder("del")},
+         NULL,
+         "del: holds no token"},
+        {"a token too long",
+         {.api = "http://x", .token_file = in_folder("long")},
+         NULL,
+         "long: holds no token"},
+        {"half an environment", {0}, &half_pod, "not in a pod: give --kube-api URL"},
+        {"the other half", {0}, &other_half_pod, "not in a pod: give --kube-api URL"},
+        {"an empty half", {0}, &empty_half_pod, "not in a pod: give --kube-api URL"},
+        {"no certificate in it",
+         {.api = "https://x", .client_cert_file = in_folder("text"), .client_key_file = in_folder("one.key")},
+         NULL,
+         "--kube-client-cert-file "},
+        {"another's key",
+         {.api = "https://x",
+          .client_cert_file = in_folder("one.crt"),
+          .client_key_file = in_folder("two.key")},
+         NULL,
+         "--kube-client-key-file "},
         {"token is a folder", {.api = "http://x", .token_file = folder}, NULL, ": Is a directory"},
         {"no CA file",
          {.api = "https://x", .ca_file = "/nonexistent/ca"},
