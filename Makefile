@@ -114,7 +114,7 @@ e2e: deps-e2e ## the real kube-apiserver, Tekton and helm (needs Go; builds them
 manifests: ## build/install.yaml and build/kustomize/, for use without Helm
 	@HELM=$(or $(HELM),$$(test/e2e/build.sh helm | cut -d= -f2)/helm) chart/manifests.sh build
 
-coverage: deps-test ## branches of the core that unit tests, fuzz corpora and simulated stories take, per file
+coverage: deps-build ## branches of the core that unit tests, fuzz corpora and simulated stories take, per file
 	@$(MAKE) --no-print-directory -f test/Makefile coverage
 
 bench: deps-bench ## measure; prints, and gates nothing
