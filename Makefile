@@ -26,7 +26,7 @@ HARDENING := -fstack-protector-strong -fstack-clash-protection -fcf-protection -
 
 # gcc and clang know different flags, and so do processors (-fcf-protection is x86): keep what this compiler takes.
 known = $(shell for f in $(1); do $(CC) -Werror $$f -x c -c /dev/null -o /dev/null 2>/dev/null && echo $$f; done)
-ifeq ($(filter help deps deps-% clean lint layering mutate demo run test sim crash differential e2e manifests bench fuzz,$(or $(MAKECMDGOALS),all)),)
+ifeq ($(filter help deps deps-% clean lint layering mutate demo run test sim crash differential coverage e2e manifests bench fuzz,$(or $(MAKECMDGOALS),all)),)
 ifeq ($(shell $(PKG_CONFIG) --exists $(PACKAGES_LIB) 2>/dev/null && echo yes),)
 $(error libraries are missing ($(PACKAGES_LIB)): "make deps" installs what is needed on Debian)
 endif
@@ -114,6 +114,9 @@ e2e: deps-e2e ## the real kube-apiserver, Tekton and helm (needs Go; builds them
 manifests: ## build/install.yaml and build/kustomize/, for use without Helm
 	@HELM=$(or $(HELM),$$(test/e2e/build.sh helm | cut -d= -f2)/helm) chart/manifests.sh build
 
+coverage: deps-build ## branches of the core that unit tests, fuzz corpora and simulated stories take, per file
+	@$(MAKE) --no-print-directory -f test/Makefile coverage
+
 bench: deps-bench ## measure; prints, and gates nothing
 	@$(MAKE) --no-print-directory all
 	@$(MAKE) --no-print-directory -f test/Makefile bench
@@ -154,4 +157,4 @@ help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | sort | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
 
 -include $(wildcard $(BUILD)/obj/*.d $(BUILD)/obj/*/*.d)
-.PHONY: all static sbom install demo run test sim crash differential e2e manifests bench fuzz lint layering mutate deps clean help
+.PHONY: all static sbom install demo run test sim crash differential coverage e2e manifests bench fuzz lint layering mutate deps clean help

@@ -318,6 +318,26 @@ static void item_46_next_attempt_begins_after_all_that_was_received(void)
     CHECK_INT(decide(&r, &v, at(MINUTE)).next_ms, T0 + 2 * MINUTE + 1);
 }
 
+static void sums_are_bounded(void)
+{
+    static const struct {
+        int64_t a, b, sum;
+    } cases[] = {
+        {1, 2, 3},
+        {INT64_MAX - 1, 1, INT64_MAX},
+        {INT64_MAX, 1, INT64_MAX},
+        {1, INT64_MAX, INT64_MAX},
+        {INT64_MIN, -1, INT64_MIN},
+        {-1, INT64_MIN, INT64_MIN},
+        {INT64_MIN, INT64_MAX, -1},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        harness_case("row %zu", i);
+        CHECK_INT(add_saturated(cases[i].a, cases[i].b), cases[i].sum);
+    }
+}
+
 static void precedence(void)
 {
     struct verdict v = {.state = VERDICT_SUCCEEDED, .decided_ms = T0};
@@ -343,6 +363,7 @@ int main(void)
                                        TEST(item_41_50_deadlines),
                                        TEST(item_50_times),
                                        TEST(item_46_next_attempt_begins_after_all_that_was_received),
+                                       TEST(sums_are_bounded),
                                        TEST(precedence),
                                        {0}});
 }

@@ -268,6 +268,10 @@ static const struct {
     {"a time that is none",
      "{" KUSTOMIZATION NAMED ",\"status\":{\"conditions\":[" READY "\"today\"}]" APPLIED "}}",
      "lastTransitionTime"},
+    {"no name", "{" KUSTOMIZATION "\"metadata\":{\"namespace\":\"b\",\"uid\":\"c\"}}", "without name"},
+    {"no namespace", "{" KUSTOMIZATION "\"metadata\":{\"name\":\"a\",\"uid\":\"c\"}}", "without name"},
+    {"a history of numbers", "{" KUSTOMIZATION NAMED ",\"status\":{\"history\":[1]}}", "status.history:"},
+    {"a status that is null", "{" KUSTOMIZATION NAMED ",\"status\":null}", NULL},
     {"no status", "{" KUSTOMIZATION NAMED "}", NULL},
     {"null members", "{" KUSTOMIZATION NAMED ",\"status\":{\"conditions\":null,\"history\":null}}", NULL},
     {"a revision that is a number",
@@ -345,6 +349,40 @@ static void test_odd_text(void)
     flux_status_free(s);
 }
 
+/* A message of Ready that names another chart is of another release; one that names none is of this. */
+static void test_whom_a_message_is_about(void)
+{
+    static const struct {
+        const char *message;
+        bool decides;
+    } cases[] = {
+        {"Helm upgrade succeeded for release a/b.v2 with chart podinfo@6.5.1", true},
+        {"Helm upgrade succeeded for release a/b.v2 with chart podinfo@6.5.0", false},
+        {"Helm upgrade succeeded for release a/b.v2 with chart podinfo@6.5.1: notes", true},
+        {"Helm upgrade succeeded for release a/b.v2 with chart podinfo@6.5.10", false},
+        {"Helm upgrade succeeded for release a/b.v2 with chart podinfo", true},
+        {"Release reconciliation succeeded", true},
+        {"", true},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char json[1024], err[FLUX_STATUS_ERROR] = "";
+        struct str body;
+        harness_case("%s", cases[i].message);
+        (void)snprintf(
+            json, sizeof json,
+            "{\"kind\":\"HelmRelease\",\"apiVersion\":\"helm.toolkit.fluxcd.io/v2\"," NAMED
+            ",\"status\":{\"history\":[{\"chartVersion\":\"6.5.1\"}],\"conditions\":[{\"type\":\"Ready\","
+            "\"status\":\"True\",\"reason\":\"UpgradeSucceeded\",\"message\":\"%s\","
+            "\"lastTransitionTime\":\"2026-08-01T10:00:12Z\"}]}}",
+            cases[i].message);
+        struct flux_status *s = flux_status_read(str_of(json), err);
+        CHECK_TEXT(err, "");
+        CHECK_INT(flux_status_event(s, &body) != NULL, cases[i].decides);
+        flux_status_free(s);
+    }
+}
+
 int main(void)
 {
     return harness_run((struct test[]){TEST(test_samples),
@@ -353,6 +391,7 @@ int main(void)
                                        TEST(test_facts),
                                        TEST(test_malformed),
                                        TEST(test_odd_text),
+                                       TEST(test_whom_a_message_is_about),
                                        TEST(test_large_numbers),
                                        {0}});
 }

@@ -8,7 +8,7 @@
 static struct fixture *fixture;
 static struct flux_watch *flux;
 static struct reporter reporter;
-static int lists_again, reports, told_suspended;
+static int lists_again, reports, told_suspended, told_any;
 static int64_t wake;
 static struct moment now;
 
@@ -33,6 +33,9 @@ static void on_report(void *arg, const struct report *report)
 static void on_suspended(void *arg, struct str kind, struct str namespace, struct str name)
 {
     (void)arg;
+    told_any++;
+    if (!str_eq(name, STR("apps")))
+        return;
     /* Whoever is told asks: the answer must be the new one. */
     if (flux_watch_is_suspended(flux, kind, namespace, name))
         CHECK(told_suspended % 2 == 0);
@@ -54,7 +57,7 @@ static void begin(void)
 {
     fixture = fixture_new();
     now = (struct moment){.wall_ms = NOW_MS, .mono_ms = 1000};
-    lists_again = reports = told_suspended = 0;
+    lists_again = reports = told_suspended = told_any = 0;
     wake = 0;
     watch_begin();
 }
@@ -300,6 +303,49 @@ static void test_suspended(void)
     end();
 }
 
+static void show_suspended(unsigned scope, int n)
+{
+    char json[256];
+
+    (void)snprintf(
+        json, sizeof json,
+        "{\"apiVersion\":\"kustomize.toolkit.fluxcd.io/v1\",\"kind\":\"Kustomization\",\"metadata\":{"
+        "\"name\":\"app-%d\",\"namespace\":\"fs\",\"uid\":\"u\"},\"spec\":{\"suspend\":true}}",
+        n);
+    flux_watch_on_object(flux, scope, false, str_of(json), now);
+}
+
+/* As many as there are, of two watches; a list leaves those that it showed, and those of the other watch. */
+static void test_many_suspended(void)
+{
+    enum { MANY = 100 };
+
+    begin();
+    for (unsigned scope = 0; scope < 2; scope++) {
+        flux_watch_on_list(flux, scope);
+        for (int i = (int)scope; i < MANY; i += 2)
+            show_suspended(scope, i);
+        flux_watch_on_synced(flux, scope);
+    }
+    CHECK_INT(told_any, MANY);
+    flux_watch_on_list(flux, 0);
+    for (int i = 0; i < MANY; i += 6)
+        show_suspended(0, i);
+    CHECK_INT(told_any, MANY);
+    flux_watch_on_synced(flux, 0);
+    int left = 0;
+    for (int i = 0; i < MANY; i++) {
+        char name[16];
+        harness_case("app-%d", i);
+        (void)snprintf(name, sizeof name, "app-%d", i);
+        bool want = i % 2 == 1 || i % 6 == 0;
+        CHECK_INT(flux_watch_is_suspended(flux, STR("Kustomization"), STR("fs"), str_of(name)), want);
+        left += want;
+    }
+    CHECK_INT(told_any, MANY + MANY - left);
+    end();
+}
+
 static uint64_t measured(const char *name)
 {
     struct metric_source source = flux_watch_metrics(flux);
@@ -370,6 +416,7 @@ int main(void)
                                        TEST(test_record),
                                        TEST(test_golden),
                                        TEST(test_suspended),
+                                       TEST(test_many_suspended),
                                        TEST(test_malformed_objects_are_skipped),
                                        TEST(test_lost_appends),
                                        {0}});

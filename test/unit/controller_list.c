@@ -81,6 +81,59 @@ static void one_of_unknown_age(void)
     json_decref(json);
 }
 
+/* A question is shown as its parameters are written, and a Run that asks none says why. */
+static void questions(void)
+{
+    static const struct {
+        const char *params, *question; /* NULL: it asks none */
+    } rows[] = {
+        {"", "{\"revision\":\"a\",\"expect\":1,\"failAfter\":\"0s\",\"onSuperseded\":\"fail\"}"},
+        {",{\"name\":\"expect\",\"value\":\"2\"},{\"name\":\"onSuperseded\",\"value\":\"wait\"}",
+         "{\"revision\":\"a\",\"expect\":2,\"failAfter\":\"0s\",\"onSuperseded\":\"wait\"}"},
+        {",{\"name\":\"objects\",\"value\":[\"Kustomization/x/y\",\"HelmRelease/x/z\"]},"
+         "{\"name\":\"onSuperseded\",\"value\":\"succeed\"},{\"name\":\"failAfter\",\"value\":\"90s\"}",
+         "{\"revision\":\"a\",\"objects\":[\"Kustomization/x/y\",\"HelmRelease/x/"
+         "z\"],\"failAfter\":\"1m30s\","
+         "\"onSuperseded\":\"succeed\"}"},
+        {",{\"name\":\"since\",\"value\":\"2025-12-31T23:00:00Z\"},{\"name\":\"cluster\",\"value\":\"prod\"}",
+         "{\"revision\":\"a\",\"expect\":1,\"failAfter\":\"0s\",\"onSuperseded\":\"fail\","
+         "\"since\":\"2025-12-31T23:00:00Z\",\"cluster\":\"prod\"}"},
+        {",{\"name\":\"colour\",\"value\":\"red\"}", NULL},
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char spec[512];
+        size_t pieces;
+        harness_case("%s", rows[i].params);
+        begin();
+        (void)snprintf(spec, sizeof spec, ",\"params\":[{\"name\":\"revision\",\"value\":\"a\"}%s]",
+                       rows[i].params);
+        create(KIND_CUSTOMRUN, "w", spec);
+        if (rows[i].question) /* what has none waits for its rejection to be written */
+            serve_all();
+        json_t *json = list(&pieces);
+        json_t *run = json_array_get(json_object_get(json, "waiting"), 0);
+        char *text = json_dumps(json_object_get(run, "question"), JSON_COMPACT);
+        CHECK_INT(text != NULL, rows[i].question != NULL);
+        if (text)
+            CHECK_TEXT(text, rows[i].question);
+        else
+            CHECK_HAS(str_of(json_string_value(json_object_get(run, "message"))), STR("colour"));
+        free(text);
+        json_decref(json);
+    }
+    harness_case("a cancel that is being written");
+    size_t pieces;
+    begin();
+    create(KIND_CUSTOMRUN, "w", ",\"status\":\"RunCancelled\"");
+    json_t *json = list(&pieces);
+    json_t *run = json_array_get(json_object_get(json, "waiting"), 0);
+    CHECK_TEXT(json_string_value(json_object_get(run, "message")),
+               "A cancel was asked for, and is being written.");
+    CHECK(json_object_get(run, "question") == NULL);
+    json_decref(json);
+}
+
 /* Each once, whatever ends between two pieces; the last hundred that ended, in their order. */
 static void many(void)
 {
@@ -119,8 +172,8 @@ static void many(void)
 
 int main(void)
 {
-    int failed = harness_run(
-        (struct test[]){TEST(nothing), TEST(one_that_waits), TEST(one_of_unknown_age), TEST(many), {0}});
+    int failed = harness_run((struct test[]){
+        TEST(nothing), TEST(one_that_waits), TEST(one_of_unknown_age), TEST(questions), TEST(many), {0}});
     end();
     return failed;
 }

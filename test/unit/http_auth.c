@@ -365,6 +365,9 @@ static void test_bad_files_at_start(void)
           7},
          false,
          "not a token"},
+        {"a token with a space", {"one two", 7}, false, "not a token"},
+        {"a token with a DEL", {"a\x7f", 2}, false, "not a token"},
+        {"a token that is too large", {big, sizeof big}, false, "larger than"},
         {"a key that is too large", {big, sizeof big}, true, "larger than"},
     };
 

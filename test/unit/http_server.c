@@ -692,6 +692,13 @@ static void test_health(void)
     CHECK_INT(client_answer(&c, &body), 503);
     CHECK_HAS(client_in(&c), STR("\r\nRetry-After: 2\r\n"));
     CHECK_HAS(body, STR("\"other\":{\"ready\":false"));
+    client_next(&c);
+    harness_case("no parameter is ignored");
+    client_text(&c, "GET /readyz?verbose HTTP/1.1\r\n" H "\r\n");
+    CHECK_INT(client_answer(&c, NULL), 400);
+    client_next(&c);
+    client_text(&c, "GET /healthz?verbose HTTP/1.1\r\n" H "\r\n");
+    CHECK_INT(client_answer(&c, NULL), 400);
     client_close(&c);
     rig_stop(&rig);
     health_free(h);

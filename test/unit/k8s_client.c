@@ -337,6 +337,51 @@ static void item_53_retry_after_of_the_server(void)
     finish();
 }
 
+static const char *pause_asked;
+
+static void wait_a_while(struct server *s, struct peer *p)
+{
+    (void)s;
+    char header[128];
+
+    snprintf(header, sizeof header, "%s%s%s", pause_asked ? "Retry-After:" : "",
+             pause_asked ? pause_asked : "", pause_asked ? "\r\n" : "");
+    peer_answer(p, 409, header, "{}");
+}
+
+/* Seconds, up to a day; a date, which an API server does not send, and all else are none. */
+static void test_retry_after_forms(void)
+{
+    static const struct {
+        const char *text;
+        int64_t ms;
+    } rows[] = {{NULL, -1},
+                {" 0", 0},
+                {" 1", 1000},
+                {"7", 7000},
+                {" 7 ", 7000},
+                {" 86400", 86400000},
+                {" 86401", -1},
+                {" -1", -1},
+                {" 1.5", -1},
+                {" 1s", -1},
+                {" ", -1},
+                {" 18446744073709551616", -1},
+                {" Wed, 21 Oct 2026 07:28:00 GMT", -1}};
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        harness_case("%s", rows[i].text ? rows[i].text : "no header");
+        pause_asked = rows[i].text;
+        begin(NULL, wait_a_while);
+        make_client("127.0.0.1", NULL);
+        ask(1);
+        WAIT_FOR(base, got.n == 1, 5000);
+        CHECK_INT(got.status, 409);
+        CHECK_INT(got.retry_after_ms, rows[i].ms);
+        finish();
+    }
+}
+
 static void never(struct server *s, struct peer *p)
 {
     (void)s, (void)p;
@@ -601,6 +646,7 @@ int main(void)
                                              TEST(test_closed_by_server),
                                              TEST(item_65_unreachable),
                                              TEST(item_53_retry_after_of_the_server),
+                                             TEST(test_retry_after_forms),
                                              TEST(test_pool),
                                              TEST(test_patient_leave_room),
                                              TEST(test_full_while_unreachable),

@@ -47,6 +47,10 @@ static void test_urls(void)
         {"http://localhost", "localhost", "localhost", 80, false},
         {"https://[fd00::1]:6443", "[fd00::1]:6443", "fd00::1", 6443, true},
         {"https://[::1]", "[::1]", "::1", 443, true},
+        {"https://A-Z_a.z09.", "A-Z_a.z09.", "A-Z_a.z09.", 443, false},
+        {"http://x:443", "x:443", "x", 443, false},
+        {"https://x:80", "x:80", "x", 80, false},
+        {"https://x:65535", "x:65535", "x", 65535, false},
     };
     static const char *bad[] = {"",
                                 "127.0.0.1:8001",
@@ -65,7 +69,15 @@ static void test_urls(void)
                                 "https://::1",
                                 "https://a b",
                                 "https://x\r\nHost: y",
-                                "https://-x"};
+                                "https://-x",
+                                "https://.x",
+                                "https://[127.0.0.1]",
+                                "https://[]",
+                                "https://[::1]:",
+                                "https:///",
+                                "https://x{",
+                                "https://x[",
+                                "https://x\x80"};
     struct k8s_url url;
 
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
@@ -80,6 +92,72 @@ static void test_urls(void)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         harness_case("%s", bad[i]);
         CHECK(!k8s_url_parse(str_of(bad[i]), &url));
+    }
+}
+
+/* As long as a name may be, and one more; a zero byte ends no name. */
+static void test_long_urls(void)
+{
+    char text[K8S_HOST_TEXT + 16] = "https://";
+    struct k8s_url url;
+
+    memset(text + 8, 'x', K8S_HOST_TEXT);
+    CHECK(!k8s_url_parse((struct str){text, 8 + K8S_HOST_TEXT}, &url));
+    CHECK(k8s_url_parse((struct str){text, 8 + K8S_HOST_TEXT - 1}, &url));
+    CHECK_INT(strlen(url.host), K8S_HOST_TEXT - 1);
+    CHECK_INT(strlen(url.text), 8 + K8S_HOST_TEXT - 1);
+    text[12] = '\0';
+    CHECK(!k8s_url_parse((struct str){text, 20}, &url));
+    CHECK(!k8s_url_make("", "443", &url));
+    CHECK(!k8s_url_make("x", "", &url));
+    CHECK(!k8s_url_make("x:y", "443", &url));
+}
+
+/* RFC 3986 section 2.3: these stay, and nothing else. */
+static void test_escape(void)
+{
+    static const char stay[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+    char out[8], want[8];
+
+    for (int c = 0; c < 256; c++) {
+        char byte = (char)c;
+        struct text t;
+        text_init(&t, out, sizeof out);
+        k8s_url_escape(&t, (struct str){&byte, 1});
+        bool stays = c != 0 && strchr(stay, c);
+        snprintf(want, sizeof want, stays ? "%c" : "%%%02X", (unsigned)c);
+        CHECK_TEXT(out, want);
+    }
+}
+
+static void test_namespaces(void)
+{
+    static const struct {
+        const char *name;
+        bool good;
+    } rows[] = {
+        {"a", true},
+        {"0-z", true},
+        {"a23456789012345678901234567890123456789012345678901234567890123", true},
+        {"a234567890123456789012345678901234567890123456789012345678901234", false},
+        {"", false},
+        {"-a", false},
+        {"a-", false},
+        {"-", false},
+        {"A", false},
+        {"a.b", false},
+        {"a/b", false},
+        {"..", false},
+    };
+    char err[K8S_ERROR], want[128];
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct flag_list names = {.values = {"fine", rows[i].name}, .n = 2};
+        harness_case("%s", rows[i].name);
+        err[0] = '\0';
+        CHECK_INT(k8s_namespaces_check("--flux-namespace", &names, err), rows[i].good);
+        snprintf(want, sizeof want, "--flux-namespace \"%s\": not the name of a namespace", rows[i].name);
+        CHECK_TEXT(err, rows[i].good ? "" : want);
     }
 }
 
@@ -117,6 +195,15 @@ static void item_68_pod(void)
     k8s_creds_free(c);
 }
 
+static void write_identities(void)
+{
+    struct authority ca = authority_new("CA");
+
+    identity_write(&ca, "one", NULL, 3600, in_folder("one.crt"), in_folder("one.key"));
+    identity_write(&ca, "two", NULL, 3600, in_folder("two.crt"), in_folder("two.key"));
+    authority_free(&ca);
+}
+
 static void test_errors(void)
 {
     write_authority("ca.crt");
@@ -125,6 +212,15 @@ static void test_errors(void)
     write_file("spaced", "a b");
     write_file("header", "a\r\nX: y");
     write_file("text", "no certificate");
+    write_file("del", "a\x7f");
+    char *token = malloc(K8S_MAX_TOKEN + 2);
+    memset(token, 'x', K8S_MAX_TOKEN + 1);
+    token[K8S_MAX_TOKEN + 1] = '\0';
+    write_file("long", token);
+    free(token);
+    write_identities();
+    const struct k8s_pod half_pod = {"10.96.0.1", NULL, folder}, other_half_pod = {NULL, "443", folder};
+    const struct k8s_pod empty_half_pod = {"10.96.0.1", "", folder};
     const struct k8s_pod empty_pod = {"", "", folder};
     const struct k8s_pod bad_pod = {"bad host", "443", folder};
     const struct {
@@ -153,6 +249,27 @@ static void test_errors(void)
          {.api = "http://x", .token_file = in_folder("header")},
          NULL,
          "header: holds no token"},
+        {"token with a DEL",
+         {.api = "http://x", .token_file = in_folder("del")},
+         NULL,
+         "del: holds no token"},
+        {"a token too long",
+         {.api = "http://x", .token_file = in_folder("long")},
+         NULL,
+         "long: holds no token"},
+        {"half an environment", {0}, &half_pod, "not in a pod: give --kube-api URL"},
+        {"the other half", {0}, &other_half_pod, "not in a pod: give --kube-api URL"},
+        {"an empty half", {0}, &empty_half_pod, "not in a pod: give --kube-api URL"},
+        {"no certificate in it",
+         {.api = "https://x", .client_cert_file = in_folder("text"), .client_key_file = in_folder("one.key")},
+         NULL,
+         "--kube-client-cert-file "},
+        {"another's key",
+         {.api = "https://x",
+          .client_cert_file = in_folder("one.crt"),
+          .client_key_file = in_folder("two.key")},
+         NULL,
+         "--kube-client-key-file "},
         {"token is a folder", {.api = "http://x", .token_file = folder}, NULL, ": Is a directory"},
         {"no CA file",
          {.api = "https://x", .ca_file = "/nonexistent/ca"},
@@ -254,6 +371,9 @@ int main(void)
 {
     int failed = harness_run((struct test[]){TEST(test_flags),
                                              TEST(test_urls),
+                                             TEST(test_long_urls),
+                                             TEST(test_escape),
+                                             TEST(test_namespaces),
                                              TEST(item_68_pod),
                                              TEST(test_errors),
                                              TEST(item_56_68_token_changes),

@@ -63,7 +63,54 @@ static void test_limit(void)
     k8s_pages_free(&pages);
 }
 
+/* A list without a version that a watch could begin at is no list, and no list goes on at a token that was cut. */
+static void test_ends(void)
+{
+    static char long_text[4 * K8S_MAX_VERSION + 4096];
+    const struct {
+        const char *page;
+        bool good;
+        const char *more;
+    } rows[] = {
+        {"{\"items\":[],\"metadata\":{\"resourceVersion\":\"7\"}}", true, ""},
+        {"{\"items\":[],\"metadata\":{\"resourceVersion\":\"7\",\"continue\":\"x\"}}", true, "&continue=x"},
+        {"{\"items\":[]}", false, ""},
+        {"{\"items\":[],\"metadata\":{}}", false, ""},
+        {"{\"items\":[],\"metadata\":null}", false, ""},
+        {"{\"items\":[],\"metadata\":{\"resourceVersion\":7}}", false, ""},
+        {"{\"items\":[],\"metadata\":{\"resourceVersion\":\"7\",\"continue\":7}}", false, ""},
+        {"{\"items\":[],\"metadata\":{\"resourceVersion\":\"%s\"}}", false, ""},
+        {"{\"items\":[],\"metadata\":{\"resourceVersion\":\"7\",\"continue\":\"%s\"}}", false, ""},
+    };
+
+    memset(long_text, 'x', sizeof long_text - 1);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct evbuffer *body = evbuffer_new();
+        char query[256], want[64];
+        struct str item;
+
+        harness_case("%s", rows[i].page);
+        CHECK(k8s_pages_init(&pages));
+        const char *hole = strstr(rows[i].page, "%s");
+        evbuffer_add(body, rows[i].page, hole ? (size_t)(hole - rows[i].page) : strlen(rows[i].page));
+        if (hole)
+            evbuffer_add_printf(body, "%s%s", long_text, hole + 2);
+        k8s_pages_begin(&pages, body);
+        evbuffer_free(body);
+        (void)k8s_pages_next(&pages, &item);
+        CHECK_INT(k8s_pages_end(&pages, version), rows[i].good);
+        struct text t;
+        text_init(&t, query, sizeof query);
+        if (rows[i].good) {
+            k8s_pages_query(&pages, &t);
+            snprintf(want, sizeof want, "?limit=%d%s", K8S_LIST_LIMIT, rows[i].more);
+            CHECK_TEXT(query, want);
+        }
+        k8s_pages_free(&pages);
+    }
+}
+
 int main(void)
 {
-    return harness_run((struct test[]){TEST(test_limit), {0}});
+    return harness_run((struct test[]){TEST(test_limit), TEST(test_ends), {0}});
 }

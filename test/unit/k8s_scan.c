@@ -81,6 +81,108 @@ static void test_values(void)
     CHECK(k8s_scan_object(STR("{}"), NULL, 0));
 }
 
+/* A stream is cut anywhere: what was valid is not when its end is missing. Each copy has no byte behind it. */
+static void test_no_beginning_is_valid(void)
+{
+    static const char *whole[] = {
+        "{\"v\":-12.5e+3,\"w\":[1,{\"x\":null}, true]}",
+        " { \"v\" : \"a\\n\\u00e9\\\\\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80\" , \"w\" : 0 }",
+        "{\"v\":{\"inside\":{\"a\":[]},\"other\":false},\"w\":{}}",
+    };
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
+        for (size_t len = 0; len <= strlen(whole[i]); len++) {
+            struct k8s_member inside = {.name = STR("inside")};
+            struct k8s_member m = {.name = STR("v"), .inside = &inside, .n_inside = 1};
+            char *copy = malloc(len ? len : 1);
+            memcpy(copy, whole[i], len);
+            bool is_valid = k8s_scan_object((struct str){copy, len}, &m, 1);
+            free(copy);
+            harness_case("%.*s", (int)len, whole[i]);
+            CHECK_INT(is_valid, len == strlen(whole[i]));
+        }
+}
+
+/* The table of well-formed UTF-8 of Unicode (3-7), at its edges. */
+static void test_utf8(void)
+{
+    static const struct {
+        const char *text;
+        bool good;
+    } rows[] = {
+        {"\x7F", true},
+        {"\x80", false},
+        {"\xBF", false},
+        {"\xC1\xBF", false},
+        {"\xC2\x80", true},
+        {"\xC2\x7F", false},
+        {"\xC2\xC0", false},
+        {"\xDF\xBF", true},
+        {"\xE0\x9F\xBF", false},
+        {"\xE0\xA0\x80", true},
+        {"\xE1\x80\x80", true},
+        {"\xE1\x80", false},
+        {"\xED\x9F\xBF", true},
+        {"\xED\xA0\x80", false},
+        {"\xEE\x80\x80", true},
+        {"\xEF\xBF\xBF", true},
+        {"\xF0\x8F\xBF\xBF", false},
+        {"\xF0\x90\x80\x80", true},
+        {"\xF1\x80\x80\x80", true},
+        {"\xF4\x8F\xBF\xBF", true},
+        {"\xF4\x90\x80\x80", false},
+        {"\xF5\x80\x80\x80", false},
+        {"\xF0\x90\x80", false},
+        {"\xF0\x90\x80x", false},
+        {"\xFF", false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char value[16];
+        snprintf(value, sizeof value, "\"%s\"", rows[i].text);
+        harness_case("row %zu", i);
+        CHECK_INT(valid(value), rows[i].good);
+    }
+}
+
+static void test_events(void)
+{
+    static const struct {
+        const char *line;
+        enum k8s_event_type type;
+        bool good;
+    } rows[] = {
+        {"{\"type\":\"ADDED\",\"object\":{}}", K8S_EVENT_ADDED, true},
+        {"{\"type\":\"MODIFIED\",\"object\":{}}", K8S_EVENT_MODIFIED, true},
+        {"{\"object\":{},\"type\":\"DELETED\"}", K8S_EVENT_DELETED, true},
+        {"{\"type\":\"BOOKMARK\",\"object\":{}}", K8S_EVENT_BOOKMARK, true},
+        {"{\"type\":\"ERROR\",\"object\":{}}", K8S_EVENT_ERROR, true},
+        {"{\"type\":\"Added\",\"object\":{}}", K8S_EVENT_OTHER, true},
+        {"{\"type\":\"\",\"object\":{}}", K8S_EVENT_OTHER, true},
+        {"{\"type\":\"SOMETHING-OF-THE-FUTURE\",\"object\":{}}", K8S_EVENT_OTHER, true},
+        {"{\"type\":7,\"object\":{}}", K8S_EVENT_OTHER, true},
+        {"{\"object\":{}}", 0, false},
+        {"{\"type\":\"ADDED\"}", 0, false},
+        {"{\"type\":\"ADDED\",\"object\":null}", 0, false},
+        {"{\"type\":\"ADDED\",\"object\":[]}", 0, false},
+        {"{\"type\":\"ADDED\",\"object\":{}", 0, false},
+        {"", 0, false},
+    };
+    struct k8s_event e;
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        harness_case("%s", rows[i].line);
+        CHECK_INT(k8s_scan_event(str_of(rows[i].line), &e), rows[i].good);
+        if (rows[i].good)
+            CHECK_INT(e.type, rows[i].type);
+    }
+    harness_case("what is found");
+    CHECK(k8s_scan_event(STR("{\"type\":\"ERROR\",\"object\":{\"code\":410,\"message\":\"gone\","
+                             "\"metadata\":{\"resourceVersion\":\"7\"}}}"),
+                         &e));
+    CHECK_STR(e.code, STR("410"));
+    CHECK_STR(e.message, STR("\"gone\""));
+    CHECK_STR(e.version, STR("\"7\""));
+}
+
 static void test_depth(void)
 {
     static char text[2 * K8S_SCAN_DEPTH + 64];
@@ -127,6 +229,12 @@ static void test_text(void)
         {"\"\\ude00x\"", "\xEF\xBF\xBDx"},
         {"\"\\ud83d\\u0041\"", "\xEF\xBF\xBD"
                                "A"},
+        {"\"\\ud83d\\ue000\"", "\xEF\xBF\xBD\xEE\x80\x80"},
+        {"\"\\ud83d\\nabcdef\"", "\xEF\xBF\xBD\nabcdef"},
+        {"\"\\ud83dabcdefg\"", "\xEF\xBF\xBD"
+                               "abcdefg"},
+        {"\"\\ud83d\\ud83d\\ude00\"", "\xEF\xBF\xBD\xF0\x9F\x98\x80"},
+        {"\"\\udbff\\udfff\\ud7ff\"", "\xF4\x8F\xBF\xBF\xED\x9F\xBF"},
         {"\"\\u0000\"", NULL},
         {"12", NULL},
         {"", NULL},
@@ -183,6 +291,28 @@ static void test_pages(void)
     }
 }
 
+/* A page is read whole or found to be broken, wherever it is cut. */
+static void test_no_beginning_is_a_page(void)
+{
+    static const char whole[] = " {\"kind\": \"List\", \"items\" : [ {\"a\":1} , {\"b\":[]}],"
+                                "\"metadata\":{\"c\":2}, \"x\":null}";
+
+    for (size_t len = 0; len < sizeof whole; len++) {
+        struct k8s_page page;
+        struct str item;
+        enum k8s_page_part part;
+        char *copy = malloc(len ? len : 1);
+
+        memcpy(copy, whole, len);
+        k8s_page_init(&page, (struct str){copy, len});
+        while ((part = k8s_page_next(&page, &item)) == K8S_PAGE_ITEM)
+            ;
+        free(copy);
+        harness_case("%zu bytes", len);
+        CHECK_INT(part, len == sizeof whole - 1 ? K8S_PAGE_END : K8S_PAGE_BAD);
+    }
+}
+
 /* Prints what a page costs; jansson beside it. */
 static void test_speed(void)
 {
@@ -214,10 +344,14 @@ static void test_speed(void)
 int main(void)
 {
     return harness_run((struct test[]){TEST(test_values),
+                                       TEST(test_no_beginning_is_valid),
+                                       TEST(test_utf8),
+                                       TEST(test_events),
                                        TEST(test_depth),
                                        TEST(test_members),
                                        TEST(test_text),
                                        TEST(test_pages),
+                                       TEST(test_no_beginning_is_a_page),
                                        TEST(test_speed),
                                        {0}});
 }

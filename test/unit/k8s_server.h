@@ -128,9 +128,9 @@ static char folder[64];
 
 static UNUSED const char *in_folder(const char *name)
 {
-    static char paths[8][128];
+    static char paths[16][128];
     static int next;
-    char *path = paths[next++ % 8];
+    char *path = paths[next++ % 16];
     if (!folder[0]) {
         snprintf(folder, sizeof folder, "/tmp/k8s_test_XXXXXX");
         if (!mkdtemp(folder))

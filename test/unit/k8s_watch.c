@@ -334,6 +334,40 @@ static const struct row {
      "10",
      3000,
      "too old"},
+    {"an error without a message",
+     {ONE,
+      {STREAM_OPEN, 200, NULL, "{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"code\":500}}\n"},
+      OPEN},
+     "list +a synced ",
+     3,
+     "10",
+     3000,
+     "error 500 in the stream"},
+    {"an error without a code",
+     {ONE, {STREAM_OPEN, 200, NULL, "{\"type\":\"ERROR\",\"object\":{\"message\":\"odd\"}}\n"}, ONE, OPEN},
+     "list +a synced list +a synced ",
+     4,
+     "10",
+     3000,
+     "odd"},
+    {"a version that is no text",
+     {ONE,
+      {STREAM_OPEN, 200, NULL,
+       "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"name\":\"b\",\"resourceVersion\":11}}}\n"},
+      ONE,
+      OPEN},
+     "list +a synced list +a synced ",
+     4,
+     "10",
+     3000,
+     "the stream is not valid"},
+    {"410 for a first page",
+     {{BODY, 410, NULL, "{\"kind\":\"Status\",\"message\":\"expired\"}"}, ONE, OPEN},
+     "list list +a synced ",
+     3,
+     "10",
+     3000,
+     "expired"},
     {"403 in the stream lists again",
      {ONE, {STREAM_OPEN, 200, NULL, ERROR_EVENT(403)}, ONE, OPEN},
      "list +a synced list +a synced ",
@@ -511,6 +545,54 @@ static void test_no_pause_asked_for(void)
     }
 }
 
+/* Whoever has lost what was given gets all of it again: at once from an open stream, after the list under way, and where
+ * the next request may not come yet, with that. */
+static void test_list_again(void)
+{
+    static const struct answer watching[] = {ONE, OPEN, ONE, OPEN, END};
+    static const struct answer none[] = {END};
+    static const struct answer resting[] = {ONE, {BODY, 500, NULL, "{}"}, ONE, OPEN, END};
+
+    harness_case("watching");
+    begin(watching);
+    EXPECT("list +a synced ", 1000);
+    WAIT_FOR(base, server->requests == 2, 1000);
+    RUN_FOR(base, 20);
+    k8s_watch_list_again(watch);
+    k8s_watch_list_again(watch);
+    EXPECT("list +a synced list +a synced ", 1000);
+    WAIT_FOR(base, server->requests == 4, 1000);
+    CHECK_INT(count_of(asked_text, "runs?limit="), 2);
+    CHECK_INT(reports.n, 0);
+    finish();
+
+    harness_case("listing");
+    begin(none);
+    WAIT_FOR(base, server->requests == 1, 1000);
+    k8s_watch_list_again(watch);
+    RUN_FOR(base, 20);
+    CHECK_INT(server->requests, 1);
+    script = watching;
+    peer_answer(&server->peers[0], 200, "", LIST(ITEM("a", "5") "," ITEM("b", "6"), "10", ""));
+    EXPECT("list +a +b synced list +a synced ", 1000);
+    WAIT_FOR(base, server->requests == 3, 1000);
+    CHECK_INT(count_of(asked_text, "runs?limit="), 2);
+    CHECK_INT(count_of(asked_text, "runs?watch=1"), 1);
+    finish();
+
+    harness_case("resting before a watch");
+    begin(resting);
+    EXPECT("list +a synced ", 1000);
+    WAIT_FOR(base, server->requests == 2, 1000);
+    WAIT_FOR(base, reports.n == 1, 1000);
+    k8s_watch_list_again(watch);
+    CHECK_INT(server->requests, 2); /* the pause is kept */
+    EXPECT("list +a synced list +a synced ", 3000);
+    WAIT_FOR(base, server->requests == 4, 1000);
+    CHECK_INT(count_of(asked_text, "runs?limit="), 2);
+    finish();
+}
+
 static void item_66_not_served(void)
 {
     static const struct answer answers[] = {{BODY, 404, NULL, "404 page not found"}, END};
@@ -684,6 +766,7 @@ int main(void)
                                        TEST(test_short_streams),
                                        TEST(test_no_pause_asked_for),
                                        TEST(item_66_not_served),
+                                       TEST(test_list_again),
                                        TEST(test_versions),
                                        TEST(test_refused_by_a_server_that_starts),
                                        TEST(item_63_large_objects),

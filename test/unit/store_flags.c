@@ -74,6 +74,35 @@ static void test_each_file(void)
     CHECK_TEXT(seen, "a;b;c;");
 }
 
+/* The help text: what is given, what it is for, and what it is when it is not given. */
+static void test_print(void)
+{
+    char out[2048] = "";
+    FILE *file = fmemopen(out, sizeof out, "w");
+
+    CHECK(file != NULL);
+    flags_print(flags, file);
+    (void)fclose(file);
+    CHECK(str_starts(str_of(out), STR("  --quiet                          say less\n"
+                                      "  --dir DIR                        where [data]\n"
+                                      "  --listen ADDR                    address [:8080]\n")));
+}
+
+static void test_words(void)
+{
+    struct config c;
+
+    CHECK(PARSE(&c, "import", "-"));
+    CHECK_INT(n_words, 2);
+    CHECK_TEXT(words[1], "-"); /* a name like any other */
+    CHECK(!PARSE(&c, "import", "-", "more"));
+    CHECK_TEXT(err, "more: one word too many; see --help");
+    CHECK(!PARSE(&c, "--"));
+    CHECK_TEXT(err, "--: no such flag; see --help");
+    CHECK(!PARSE(&c, "-x=1"));
+    CHECK_TEXT(err, "-x: no such flag; see --help");
+}
+
 static void test_defaults(void)
 {
     struct config c;
@@ -166,6 +195,8 @@ static void test_list_limit(void)
 int main(void)
 {
     return harness_run((struct test[]){TEST(test_each_file),
+                                       TEST(test_print),
+                                       TEST(test_words),
                                        TEST(test_defaults),
                                        TEST(test_given),
                                        TEST(test_refused),

@@ -146,9 +146,83 @@ static void test_a_long_history_is_not_read(void)
     fixture_free(f);
 }
 
+/* A member that the status lacks is no statement; one that the record lacks is said for the first time. */
+static void test_what_a_member_adds(void)
+{
+    struct facts {
+        const char *kind, *reason, *severity, *revision, *origin, *digest, *uid;
+    };
+#define K "Kustomization"
+#define H "HelmRelease"
+#define S "ReconciliationSucceeded", "info"
+    static const struct {
+        const char *name;
+        struct facts stored, said;
+        bool known;
+    } rows[] = {
+        {"all the same", {K, S, "r", "o", "d", "u"}, {K, S, "r", "o", "d", "u"}, true},
+        {"another revision", {K, S, "r", "", "", ""}, {K, S, "s", "", "", ""}, false},
+        {"an origin more", {K, S, "r", "", "", ""}, {K, S, "r", "o", "", ""}, false},
+        {"an origin less", {K, S, "r", "o", "", ""}, {K, S, "r", "", "", ""}, true},
+        {"another origin", {K, S, "r", "o", "", ""}, {K, S, "r", "p", "", ""}, false},
+        {"a digest more", {K, S, "r", "", "", ""}, {K, S, "r", "", "d", ""}, false},
+        {"a digest less", {K, S, "r", "", "d", ""}, {K, S, "r", "", "", ""}, true},
+        {"another digest", {K, S, "r", "", "d", ""}, {K, S, "r", "", "e", ""}, false},
+        {"a uid more", {K, S, "r", "", "", ""}, {K, S, "r", "", "", "u"}, true},
+        {"another uid: the object was made anew", {K, S, "r", "", "", "u"}, {K, S, "r", "", "", "v"}, false},
+        {"a success by another reason",
+         {H, "InstallSucceeded", "info", "r", "", "", ""},
+         {H, "UpgradeSucceeded", "info", "r", "", "", ""},
+         true},
+        {"a failure",
+         {K, "BuildFailed", "error", "r", "", "", ""},
+         {K, "BuildFailed", "error", "r", "", "", ""},
+         true},
+        {"a failure by another reason",
+         {K, "BuildFailed", "error", "r", "", "", ""},
+         {K, "PruneFailed", "error", "r", "", "", ""},
+         false},
+        {"a failure whose reason was its severity",
+         {H, "error", "error", "r", "", "", ""},
+         {H, "UpgradeFailed", "error", "r", "", "", ""},
+         true},
+        {"a failure after a success",
+         {K, S, "r", "", "", ""},
+         {K, "BuildFailed", "error", "r", "", "", ""},
+         false},
+        {"another object's",
+         {H, "UpgradeSucceeded", "info", "r", "", "", ""},
+         {K, S, "r", "", "", ""},
+         false},
+    };
+#undef K
+#undef H
+#undef S
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct fixture *f = fixture_new();
+        struct flux_event events[2];
+        for (int n = 0; n < 2; n++) {
+            const struct facts *facts = n ? &rows[i].said : &rows[i].stored;
+            events[n] = event(facts->reason, facts->revision, "Helm upgrade failed: no", NOW_MS + n * 60000);
+            events[n].kind = str_of(facts->kind);
+            events[n].severity = str_of(facts->severity);
+            events[n].origin_revision = str_of(facts->origin);
+            events[n].oci_digest = str_of(facts->digest);
+            events[n].uid = str_of(facts->uid);
+        }
+        harness_case("%s", rows[i].name);
+        say(f, events[0], VIA_WEBHOOK, NOW_MS);
+        CHECK_INT(known(f, events[1], NOW_MS + 60000), rows[i].known);
+        fixture_free(f);
+    }
+}
+
 int main(void)
 {
     fixture_in_memory();
-    return harness_run(
-        (struct test[]){TEST(test_as_from_all_records), TEST(test_a_long_history_is_not_read), {0}});
+    return harness_run((struct test[]){TEST(test_as_from_all_records),
+                                       TEST(test_a_long_history_is_not_read),
+                                       TEST(test_what_a_member_adds),
+                                       {0}});
 }

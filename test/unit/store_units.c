@@ -44,6 +44,22 @@ static void test_time_parse(void)
         {"2026-08-01T10:00:12+24:00", BAD},
         {"26-08-01T10:00:12Z", BAD},
         {" 2026-08-01T10:00:12Z", BAD},
+        {"2026-08-01T10:00:12+23:59", INT64_C(1785492072000)},
+        {"2026-08-01T10:00:12+02:60", BAD},
+        {"2026-08-01T10:00:12+0200", BAD},
+        {"2026-08-01T10:00:12+aa:00", BAD},
+        {"2026-08-01T10:00:12+02:aa", BAD},
+        {"2026/08-01T10:00:12Z", BAD},
+        {"2026-08/01T10:00:12Z", BAD},
+        {"2026-08-01X10:00:12Z", BAD},
+        {"2026-08-01T10.00:12Z", BAD},
+        {"2026-08-01T10:00.12Z", BAD},
+        {"202a-08-01T10:00:12Z", BAD},
+        {"2026-0a-01T10:00:12Z", BAD},
+        {"2026-08-0aT10:00:12Z", BAD},
+        {"2026-08-01T1a:00:12Z", BAD},
+        {"2026-08-01T10:0a:12Z", BAD},
+        {"2026-08-01T10:00:1aZ", BAD},
     };
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -51,6 +67,23 @@ static void test_time_parse(void)
         harness_case("\"%s\"", rows[i].text);
         CHECK_INT(time_parse(str_of(rows[i].text), &ms), rows[i].ms != BAD);
         CHECK_INT(ms, rows[i].ms);
+    }
+}
+
+/* Cut anywhere, or with a zero byte anywhere, it is no time. */
+static void test_time_parse_in_parts(void)
+{
+    static const char whole[] = "2026-08-01T10:00:12.5+02:00";
+    char text[sizeof whole];
+
+    for (size_t at = 0; at < sizeof whole - 1; at++) {
+        int64_t ms = BAD;
+        harness_case("%zu bytes", at);
+        memcpy(text, whole, sizeof whole);
+        CHECK(!time_parse((struct str){text, at}, &ms));
+        text[at] = '\0';
+        CHECK(!time_parse((struct str){text, sizeof whole - 1}, &ms));
+        CHECK_INT(ms, BAD);
     }
 }
 
@@ -128,6 +161,13 @@ static void test_duration_parse(void)
         {"1h-5m", BAD, BAD},
         {"1w", BAD, BAD},
         {"1e3s", BAD, BAD},
+        {"18446744073709551615ns", BAD, BAD},
+        {"18446744073709551616ns", BAD, BAD},
+        {"9223372036854775807ns9223372036854775807ns2ns", BAD, BAD},
+        {"5124095h", BAD, BAD},
+        {"5124095.9h", BAD, BAD}, /* beyond 64 bits by its fraction alone */
+        {"2562047h47m16.854775807s1ns", BAD, BAD},
+        {"9000000000000000000ns9000000000000000000ns9000000000000000000ns", BAD, BAD},
     };
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -206,6 +246,7 @@ static void test_size(void)
 int main(void)
 {
     return harness_run((struct test[]){TEST(test_time_parse),
+                                       TEST(test_time_parse_in_parts),
                                        TEST(test_time_format),
                                        TEST(test_duration_parse),
                                        TEST(test_duration_format),

@@ -714,6 +714,153 @@ static void test_strangers_text(void)
     question_free(q);
 }
 
+/* How often the part occurs. */
+static size_t count_of(struct str text, const char *part)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i + strlen(part) <= text.len; i++)
+        n += str_starts(str_from(text, i), str_of(part));
+    return n;
+}
+
+/* What twenty objects say: the explanation names twelve, and says how many it leaves out where they are awaited. */
+static void test_many_objects(void)
+{
+    static const struct {
+        const char *name;
+        enum event_class class;
+        size_t reported, awaited; /* objects */
+        enum verdict_state state;
+        size_t shown;
+        const char *says, *silent; /* NULL: nothing */
+    } cases[] = {
+        {"unseen, all are named", CLASS_OTHER, 0, 12, VERDICT_WAITING, 12, "/app-11", " more"},
+        {"unseen, one is not", CLASS_OTHER, 0, 13, VERDICT_WAITING, 12, "/app-11 and 1 more", "app-12"},
+        {"waiting, all are named", CLASS_PROGRESS, 12, 12, VERDICT_WAITING, 12, "/app-11 said", " more"},
+        {"waiting, eight are not", CLASS_PROGRESS, 20, 20, VERDICT_WAITING, 12, "; and 8 more", "app-12"},
+        {"waiting for those that said nothing", CLASS_PROGRESS, 1, 3, VERDICT_WAITING, 3,
+         "app-1 has not reported it", " more"},
+        {"succeeded", CLASS_SUCCESS, 20, 20, VERDICT_SUCCEEDED, 12, " was reconciled: ", NULL},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char names[20][8], question[1024];
+        struct record records[20];
+        struct text t;
+        text_init(&t, question, sizeof question);
+        text_add(&t, STR("revision=A objects="));
+        for (size_t n = 0; n < 20; n++) {
+            (void)snprintf(names[n], sizeof names[n], "app-%zu", n);
+            records[n] = (struct record){.seq = n + 1,
+                                         .class = cases[i].class,
+                                         .count = 1,
+                                         .first = {.effective_ms = AT(10), .received_ms = AT(10)},
+                                         .last = {.effective_ms = AT(10), .received_ms = AT(10)},
+                                         .kind = STR("Kustomization"),
+                                         .namespace = STR("fs"),
+                                         .name = str_of(names[n]),
+                                         .reason = STR("Word"),
+                                         .revision = STR("main@sha1:" HASH_A)};
+            if (n < cases[i].awaited)
+                text_addf(&t, "%sKustomization/fs/%s", n ? "," : "", names[n]);
+        }
+        harness_case("%s", cases[i].name);
+        struct question *q = read_question(question);
+        struct verdict *v = verdict_new(q, records, cases[i].reported, at_1000);
+        CHECK_TEXT(verdict_state_text(v->state), verdict_state_text(cases[i].state));
+        CHECK_INT(count_of(v->explanation, "Kustomization/fs/app-"), cases[i].shown);
+        CHECK_HAS(v->explanation, str_of(cases[i].says));
+        CHECK(!cases[i].silent || !str_has(v->explanation, str_of(cases[i].silent)));
+        CHECK_INT(v->n_objects, cases[i].awaited); /* the verdict names all */
+        verdict_free(v);
+        question_free(q);
+    }
+}
+
+/* Candidates are named once each, four of them. A digit or letter stands for the hash that ends in it. */
+static void test_many_candidates(void)
+{
+    static const struct {
+        const char *stored, *named, *end;
+    } cases[] = {
+        {"121", "12", ": write more digits"},
+        {"eEf", "ef", ": write more digits"}, /* one hash, written in two ways */
+        {"1234", "1234", ": write more digits"},
+        {"123425", "1234", " and others: write more digits"},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char revisions[6][64], want[512];
+        struct record records[6];
+        size_t n = strlen(cases[i].stored), named = strlen(cases[i].named);
+        struct text t;
+        for (size_t k = 0; k < n; k++) {
+            (void)snprintf(revisions[k], sizeof revisions[k], "main@sha1:%.39s%c", HASH_A,
+                           cases[i].stored[k]);
+            records[k] =
+                (struct record){.seq = k + 1, .class = CLASS_PROGRESS, .revision = str_of(revisions[k])};
+        }
+        text_init(&t, want, sizeof want);
+        for (size_t k = 0; k < named; k++) {
+            bool is_last = k + 1 == named && named == 2;
+            text_addf(&t, "%s%.39s%c",
+                      k == 0                          ? " begins "
+                      : is_last || (k == 3 && n == 4) ? " and "
+                                                      : ", ",
+                      HASH_A, cases[i].named[k]);
+        }
+        text_add(&t, str_of(cases[i].end));
+        harness_case("%s", cases[i].stored);
+        struct question *q = read_question("revision=aaaaaaa");
+        struct verdict *v = verdict_new(q, records, n, at_1000);
+        CHECK_TEXT(verdict_state_text(v->state), verdict_state_text(VERDICT_AMBIGUOUS));
+        CHECK_HAS(v->explanation, text_str(&t));
+        verdict_free(v);
+        question_free(q);
+    }
+}
+
+/* Whom a suspended object belongs to: the process knows those of its own cluster alone. */
+static bool on_suspended(void *arg, struct str kind, struct str namespace, struct str name)
+{
+    (void)arg;
+    return str_eq(kind, STR("Kustomization")) && str_eq(namespace, STR("fs")) && str_eq(name, STR("apps"));
+}
+
+static void test_suspended(void)
+{
+    static const struct {
+        const char *question, *story;
+        bool said;
+    } cases[] = {
+        {"revision=A objects=Kustomization/fs/apps", "", true},
+        {"revision=A objects=Kustomization/fs/other", "", false},
+        {"revision=A objects=Kustomization/fs/apps cluster=c1", "", true},
+        {"revision=A objects=Kustomization/fs/apps cluster=c2", "", false},
+        {"revision=A objects=Kustomization/fs/apps", "1 c1:K/fs/apps P A 10", true},
+        {"revision=A objects=Kustomization/fs/apps", "1 c2:K/fs/apps P A 10", false},
+        {"revision=A", "1 c1:K/fs/apps P A 10", true},
+        {"revision=A", "1 c2:K/fs/apps P A 10", false},
+    };
+    const struct verdict_facts facts = {.is_suspended = on_suspended, .cluster = STR("c1")};
+    const struct verdict_facts unknown = {.cluster = STR("c1")};
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        for (int known = 0; known < 2; known++) {
+            struct story story;
+            struct verdict_now now = at_1000;
+            now.facts = known ? &facts : &unknown;
+            harness_case("%s; %s; known: %d", cases[i].question, cases[i].story, known);
+            read_story(&story, cases[i].story);
+            struct question *q = read_question(cases[i].question);
+            struct verdict *v = verdict_new(q, story.records, story.n, now);
+            CHECK_INT(str_has(v->explanation, STR("suspended")), known && cases[i].said);
+            verdict_free(v);
+            question_free(q);
+        }
+}
+
 int main(void)
 {
     return harness_run((struct test[]){TEST(test_stories),
@@ -726,5 +873,8 @@ int main(void)
                                        TEST(test_heard_last),
                                        TEST(test_objects),
                                        TEST(test_strangers_text),
+                                       TEST(test_many_objects),
+                                       TEST(test_many_candidates),
+                                       TEST(test_suspended),
                                        {0}});
 }
