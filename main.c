@@ -34,6 +34,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <jansson.h>
+#include <openssl/crypto.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -563,9 +564,9 @@ static void raise_descriptor_limit(void)
     }
 }
 
-/* Neither libevent nor jansson survives a failed allocation: libevent uses what it did not get, or forgets an event and
- * with it a connection; jansson's lexer reads past its text. A process that ends is started again within milliseconds
- * and has lost nothing that it acknowledged. */
+/* No library survives a failed allocation: libevent uses what it did not get, or forgets an event and with it a
+ * connection; jansson's lexer reads past its text; OpenSSL leaves out a digest at its start, and verifies no server
+ * from then on. A process that ends is started again within milliseconds and has lost nothing that it acknowledged. */
 static void *library_memory(void *at, size_t len)
 {
     static const char line[] = NAME ": out of memory; ending, so that a restart begins afresh\n";
@@ -580,6 +581,24 @@ static void *library_memory(void *at, size_t len)
 static void *library_malloc(size_t len)
 {
     return library_memory(malloc(len), len);
+}
+
+static void *openssl_malloc(size_t len, const char *file, int line)
+{
+    (void)file, (void)line;
+    return library_malloc(len);
+}
+
+static void *openssl_realloc(void *at, size_t len, const char *file, int line)
+{
+    (void)file, (void)line;
+    return library_memory(realloc(at, len), len);
+}
+
+static void openssl_free(void *at, const char *file, int line)
+{
+    (void)file, (void)line;
+    free(at);
 }
 
 static void *library_realloc(void *at, size_t len)
@@ -621,6 +640,7 @@ static int serve(struct program *p)
     signal(SIGPIPE, SIG_IGN);
     event_set_mem_functions(library_malloc, library_realloc, free);
     json_set_alloc_funcs(library_malloc, free);
+    (void)CRYPTO_set_mem_functions(openssl_malloc, openssl_realloc, openssl_free);
     if (!events_init(p))
         return config_error("the event loop could not be set up");
     if (p->config.main.check)

@@ -55,6 +55,9 @@ static struct {
 typedef void *get_fn(size_t);
 typedef void *resize_fn(void *, size_t);
 typedef void free_fn(void *);
+typedef void *crypto_get_fn(size_t, const char *, int);
+typedef void *crypto_resize_fn(void *, size_t, const char *, int);
+typedef void crypto_free_fn(void *, const char *, int);
 static struct {
     get_fn *malloc;
     void *(*calloc)(size_t, size_t);
@@ -210,7 +213,7 @@ void free(void *at)
         real.free(at);
 }
 
-/* What libevent and jansson allocate by way of the program is theirs: for KIND_own they do so without it. */
+/* What libraries allocate by way of the program is theirs: for KIND_own they do so without it. */
 void event_set_mem_functions(get_fn *get, resize_fn *resize, free_fn *give_back)
 {
     if (plan.kind != KIND_own)
@@ -221,6 +224,11 @@ void json_set_alloc_funcs(get_fn *get, free_fn *give_back)
 {
     if (plan.kind != KIND_own)
         NEXT(json_set_alloc_funcs)(get, give_back);
+}
+
+int CRYPTO_set_mem_functions(crypto_get_fn *get, crypto_resize_fn *resize, crypto_free_fn *give_back)
+{
+    return plan.kind == KIND_own || NEXT(CRYPTO_set_mem_functions)(get, resize, give_back);
 }
 
 /* ---- files ---- */
