@@ -186,6 +186,41 @@ static void test_lengths_that_would_wrap(void)
     free(value);
 }
 
+/* What another version may have written, under checksums that fit: classes, witnesses and flags that are not known here,
+ * and a record of nothing. */
+static void test_fields_that_make_no_sense(void)
+{
+    static const struct {
+        size_t at; /* of the format: class, via, flags, count */
+        char byte;
+        bool good;
+    } rows[] = {{1, 0, true},
+                {1, CLASS_FAILURE, true},
+                {1, CLASS_FAILURE + 1, false},
+                {1, -1, false},
+                {2, 0, true},
+                {2, VIA_STATUS, true},
+                {2, VIA_STATUS + 1, false},
+                {2, -1, false},
+                {3, 7, true},
+                {3, 8, false},
+                {3, -128, false},
+                {12, 1, true},
+                {12, 0, false}};
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct record_stored got;
+        size_t len;
+        char *value = sealed(&least, &len);
+        harness_case("byte %zu is %d", rows[i].at, rows[i].byte);
+        value[rows[i].at] = rows[i].byte;
+        record_seal(value, len, SEQ);
+        const char *wrong = record_decode(SEQ, (struct str){value, len}, &got);
+        free(value);
+        CHECK_TEXT(wrong ? wrong : "", rows[i].good ? "" : "its fields make no sense");
+    }
+}
+
 static void test_too_large(void)
 {
     struct record_stored big = least;
@@ -242,6 +277,7 @@ int main(void)
                                        TEST(test_every_flipped_bit_is_seen),
                                        TEST(test_another_sequence_number_is_seen),
                                        TEST(test_lengths_that_would_wrap),
+                                       TEST(test_fields_that_make_no_sense),
                                        TEST(test_too_large),
                                        TEST(test_crc32c),
                                        {0}});
