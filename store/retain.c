@@ -3,8 +3,8 @@
  * By age: a record goes when it was not changed for --retention. By size: while the records take more room than
  * --max-size allows, the longest-unchanged go first, and the newest success or failure of an object after all others.
  *
- * A slice of at most STORE_RETAIN_ROWS deletions is part of a commit: of one of its own while nothing else is to be
- * written, else, with fewer rows, of the next batch of events. So it neither waits for a quiet moment nor makes an event
+ * A slice of at most STORE_RETAIN_ROWS deletions is part of a commit: of the next batch of events, in proportion to it, or of
+ * one of its own while nothing else is to be written. So it neither waits for a quiet moment nor makes an event
  * wait for more than a commit. Each slice needs a store_tick(): when ticks end, as at shutdown, retention ends too.
  *
  * A full disk is no obstacle: LMDB writes copies of the pages that it changes, so deleting needs room; a reserve in the
@@ -25,6 +25,7 @@
 #define SLACK_MAX_MS (INT64_C(3600) * 1000)
 #define RETRY_MS     1000 /* after a slice that failed, or that nothing else woke up for */
 #define BUSY_ROWS    16   /* in a batch of few events */
+#define ALONE_ROWS   128  /* in a commit without events: those that come meanwhile wait for it */
 #define FULL_ROWS    32   /* on a full disk: touches few pages */
 /* The file holds more than the records: pages that were freed and not used again yet, and reserves. */
 #define SPARE_PART  8
@@ -115,7 +116,9 @@ static size_t most_rows(const struct store *s)
 
     if (s->full)
         return FULL_ROWS;
-    return s->n_written == 0 || busy > STORE_RETAIN_ROWS ? STORE_RETAIN_ROWS : busy;
+    if (s->n_written == 0)
+        return ALONE_ROWS;
+    return busy < STORE_RETAIN_ROWS ? busy : STORE_RETAIN_ROWS;
 }
 
 static size_t pick(struct store *s, size_t most, uint64_t seqs[static AGES_PICK_MAX])
