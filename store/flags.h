@@ -43,9 +43,10 @@ struct flag_section {
     void *config;
 };
 
-/* Fills defaults, then reads argv[1..argc-1]. "--name value" and "--name=value" are the same, but that a
- * value which begins with "--" needs the second form. Only a NAME may be empty. Returns false with one line in err that names the flag and how to write it. The number of other words (not flags)
- * is returned in *ret_words, and they are moved to the front of words[], which has room for words_max. */
+/* Fills defaults, then reads argv[1..argc-1]. "--name value" and "--name=value" are the same, but that a value which
+ * begins with "--" needs the second form. Only a NAME may be empty. Returns false with one line in err that names the
+ * flag and how to write it. The number of other words (not flags) is returned in *ret_words, and they are moved to the
+ * front of words[], which has room for words_max. */
 #define FLAG_ERROR 256
 bool flags_parse(const struct flag_section *sections, size_t n_sections, int argc, char *const argv[],
                  const char *words[], size_t words_max, size_t *ret_words, char err[static FLAG_ERROR]);
