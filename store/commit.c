@@ -4,7 +4,9 @@
  * synced (no MDB_NOSYNC, MDB_NOMETASYNC or MDB_WRITEMAP). After any error the transaction is gone as a whole.
  *
  * Disk space is got before LMDB writes: LMDB 0.9 reports a short write, which is what a full disk does, as
- * EIO, and an EIO of a sync must end the process. So the file is extended first, where ENOSPC is only that.
+ * EIO, and an EIO of a sync must end the process. So the file is extended first, where ENOSPC is only that. And it is
+ * extended with zeros: the first sync of a page that was reserved and never written has to write the file's metadata too,
+ * which makes a commit of one event a sixth longer (docs/figures.md).
  * Some disks promise more than they have (thin volumes, quotas), and say ENOSPC later. For a data page or for its sync
  * that is an aborted transaction: nothing refers to the pages, and the next transaction writes all of its own. Not for
  * the meta page: then LMDB is at its end (commit_result.broken), and what is on disk is unknown until it is opened anew.
@@ -141,9 +143,23 @@ static uint64_t free_pages(const struct committer *c, size_t last_txnid)
     return pages;
 }
 
-/* Returns 0 or an errno. A file system that cannot reserve is none the worse: its full disk ends the process, as a failed
- * sync does. */
-static int extend(struct committer *c, uint64_t to)
+/* Only for speed: what cannot be written is left as it is, and a disk that fails does so again where it counts. */
+static void write_zeros(int fd, uint64_t from, uint64_t to)
+{
+    static char zeros[64 << 10]; /* were it const, it would be bytes of the binary */
+
+    while (from < to) {
+        size_t len = to - from < sizeof zeros ? (size_t)(to - from) : sizeof zeros;
+        ssize_t n = pwrite(fd, zeros, len, (off_t)from);
+        if (n <= 0)
+            return;
+        from += (uint64_t)n;
+    }
+}
+
+/* needed: bytes of the file that have pages, or will have them after the commit; zeros are for those after it. Returns 0 or
+ * an errno. A file system that cannot reserve is none the worse: its full disk ends the process, as a failed sync does. */
+static int extend(struct committer *c, uint64_t needed, uint64_t to)
 {
     int fd;
     int status = mdb_env_get_fd(c->env, &fd);
@@ -151,9 +167,11 @@ static int extend(struct committer *c, uint64_t to)
     if (status == 0 && fallocate(fd, 0, (off_t)c->reserved, (off_t)(to - c->reserved)) < 0 &&
         errno != EOPNOTSUPP && errno != ENOSYS)
         status = errno;
-    if (status == 0)
-        c->reserved = to;
-    return status;
+    if (status)
+        return status;
+    write_zeros(fd, c->reserved > needed ? c->reserved : needed, to);
+    c->reserved = to;
+    return 0;
 }
 
 /* Makes sure that the batch fits the file even if no free page of it can be used again, and that the ballast is left.
@@ -176,9 +194,9 @@ static int reserve(struct committer *c)
     if (wanted <= c->reserved)
         return 0;
     step = step < RESERVE_STEP_MIN ? RESERVE_STEP_MIN : step > RESERVE_STEP_MAX ? RESERVE_STEP_MAX : step;
-    if (extend(c, wanted + step) == 0)
+    if (extend(c, needed, wanted + step) == 0)
         return 0;
-    status = extend(c, wanted);
+    status = extend(c, needed, wanted);
     if (status && needed <= c->reserved &&
         (c->batch.emergency || free_pages(c, info.me_last_txnid) >= 2 * pages))
         status = 0;
