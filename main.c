@@ -668,10 +668,11 @@ static int ping_server(const char *url, const struct config *config)
     char err[PING_ERROR], id[PING_ID];
 
     signal(SIGPIPE, SIG_IGN);
-    if (!ping_run(url, &config->ping, config->auth.post_token_file, config->auth.read_token_file, wall_ms(),
-                  id, err)) {
+    enum ping_result result = ping_run(url, &config->ping, config->auth.post_token_file,
+                                       config->auth.read_token_file, wall_ms(), id, err);
+    if (result != PING_DONE) {
         (void)fprintf(stderr, NAME ": ping %s: %s\n", url, err);
-        return EXIT_FAILURE;
+        return result == PING_UNUSABLE ? EXIT_CONFIG : EXIT_FAILURE;
     }
     (void)printf("%s stored an event and gives it back: id %s\n", url, id);
     return EXIT_SUCCESS;

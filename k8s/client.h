@@ -56,9 +56,10 @@ bool k8s_namespaces_check(const char *flag, const struct flag_list *names, char 
 
 enum k8s_verb { K8S_GET, K8S_PATCH, K8S_CREATE };
 
-/* Of what kind it is that there was no answer. All but the first do not mend themselves. */
+/* Of what kind it is that there was no answer. The first two may mend themselves, the others do not. */
 enum k8s_fault {
     K8S_FAULT_NETWORK,     /* or a name that is not found, or time */
+    K8S_FAULT_HUNG_UP,     /* connected, and closed by the server before a byte of an answer */
     K8S_FAULT_CERTIFICATE, /* the server's is not trusted, or is another's */
     K8S_FAULT_NOT_TLS,     /* https://, and the server speaks something else */
     K8S_FAULT_TLS,         /* the server refused the handshake, or cannot be agreed with */

@@ -228,6 +228,8 @@ static void on_http_error(enum evhttp_request_error error, void *arg)
         }
         explain(c, evhttp_connection_get_bufferevent(c->http),
                 code == ECONNRESET || code == ETIMEDOUT || code == EPIPE ? code : 0);
+        if (c->fault == K8S_FAULT_NETWORK && c->connected && !c->heard && code != ETIMEDOUT)
+            c->fault = K8S_FAULT_HUNG_UP;
         break;
     }
 }

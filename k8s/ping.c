@@ -3,6 +3,9 @@
  * The client for the API server serves here too: it resolves names without libc, verifies certificates, and sends the
  * token only to whom it verified. It is one client for posting and one for reading, because each has a token of its own.
  *
+ * Who hangs up on a request in plain text may be starting, or may speak TLS, which OpenSSL's servers do without a word. A
+ * third client, without a token, tells the two apart: a handshake, however it ends, is begun only by who speaks it.
+ *
  * The event says nothing about a revision ("Ping" is no reason that Flux has), so it decides no wait. Its text is always
  * the same, so that a store which is pinged every minute does not fill.
  */
@@ -14,6 +17,7 @@
 
 #include "k8s/client.h"
 #include "k8s/clock_priv.h"
+#include "k8s/url_priv.h"
 #include "store/units.h"
 
 #define PING_AGAIN_MS 500
@@ -30,10 +34,13 @@ struct ping {
     struct event_base *base;
     struct event *again;
     struct k8s_client *poster, *reader;
+    struct k8s_client *prober; /* NULL until the server has hung up */
+    const char *url;
     int64_t wall_ms;
     char *id, *err;
     bool has_token[2]; /* for posting, for reading */
     bool stored, done;
+    bool unusable;
     bool over; /* what the clients still say is not heard */
 };
 
@@ -141,7 +148,8 @@ static void translate(char err[static PING_ERROR], const char *from, const char 
 static const char *remedy_of_fault(enum k8s_fault fault)
 {
     switch (fault) {
-    case K8S_FAULT_NETWORK: break;
+    case K8S_FAULT_NETWORK:
+    case K8S_FAULT_HUNG_UP: break;
     case K8S_FAULT_CERTIFICATE:
         return "; give the CA that signed it with --server-ca-file, and a host name that is in it";
     case K8S_FAULT_NOT_TLS: return "; the server does not speak TLS on this port: give http://";
@@ -162,6 +170,68 @@ static const char *remedy_of_status(const struct ping *p, int status)
     if (status == 403)
         return "; a proxy, or another server: this one forbids nothing";
     return status == 401 ? tokens[p->stored][p->has_token[p->stored]] : "";
+}
+
+static struct k8s_client *connect_to(struct ping *p, const struct k8s_config *config, const char *token_flag)
+{
+    static const struct reporter reporter = {silent, NULL};
+    char err[K8S_ERROR] = "";
+    struct k8s_client *c = k8s_client_new(p->base, config, &reporter, err);
+    char url_flag[PING_ERROR];
+
+    if (!c) {
+        p->unusable = true;
+        (void)snprintf(url_flag, sizeof url_flag, "--kube-api %s: ", p->url);
+        (void)snprintf(p->err, PING_ERROR, "%s", err);
+        translate(p->err, "--kube-token-file", token_flag);
+        translate(p->err, "--kube-ca-file", "--server-ca-file");
+        translate(p->err, url_flag, ""); /* whoever reads the line sees the URL before it */
+    }
+    return c;
+}
+
+/* ---- whether it is TLS that is spoken there ---- */
+
+static void on_probed(void *arg, uint64_t token, const struct k8s_reply *reply)
+{
+    static const char remedy[] = "; the server speaks TLS on this port: give https://";
+    struct ping *p = arg;
+    size_t said = strlen(p->err);
+
+    (void)token;
+    if (p->over)
+        return;
+    if (reply->status == 0 && (reply->fault == K8S_FAULT_NETWORK || reply->fault == K8S_FAULT_NOT_TLS)) {
+        k8s_timer_set(p->again, PING_AGAIN_MS);
+        return;
+    }
+    (void)snprintf(p->err + said, PING_ERROR - said, "%s", remedy);
+    finish(p);
+}
+
+/* False: https:// was given. */
+static bool probe(struct ping *p)
+{
+    struct k8s_url url;
+    char port[8];
+
+    if (!k8s_url_parse(str_of(p->url), &url) || url.tls)
+        return false;
+    (void)snprintf(port, sizeof port, "%u", (unsigned)url.port);
+    if (!p->prober && k8s_url_make(url.host, port, &url))
+        p->prober = connect_to(p, &(struct k8s_config){.api = url.text}, "");
+    if (!p->prober || !k8s_request(p->prober, K8S_GET, "/healthz", STR_NONE, true, on_probed, p, 0))
+        finish(p);
+    return true;
+}
+
+/* ---- what is answered ---- */
+
+/* Whether waiting may help. */
+static bool may_mend(const struct k8s_reply *reply)
+{
+    return reply->status ? reply->status == 503
+                         : reply->fault == K8S_FAULT_NETWORK || reply->fault == K8S_FAULT_HUNG_UP;
 }
 
 static void on_reply(void *arg, uint64_t token, const struct k8s_reply *reply)
@@ -185,32 +255,30 @@ static void on_reply(void *arg, uint64_t token, const struct k8s_reply *reply)
                        remedy_of_fault(reply->fault));
         translate(p->err, "--kube-ca-file", "--server-ca-file");
     }
-    if (reply->status ? reply->status != 503 : reply->fault != K8S_FAULT_NETWORK)
+    if (!may_mend(reply))
         finish(p);
-    else
+    else if (reply->status || reply->fault != K8S_FAULT_HUNG_UP || !probe(p))
         k8s_timer_set(p->again, PING_AGAIN_MS);
 }
 
-static struct k8s_client *connect_to(struct ping *p, const struct k8s_config *config, const char *token_flag)
+static void release(struct ping *p)
 {
-    static const struct reporter reporter = {silent, NULL};
-    char err[K8S_ERROR] = "";
-    struct k8s_client *c = k8s_client_new(p->base, config, &reporter, err);
-
-    if (!c) {
-        (void)snprintf(p->err, PING_ERROR, "%s", err);
-        translate(p->err, "--kube-token-file", token_flag);
-        translate(p->err, "--kube-ca-file", "--server-ca-file");
-        translate(p->err, "--kube-api ", "");
-    }
-    return c;
+    p->over = true;
+    k8s_client_free(p->poster);
+    k8s_client_free(p->reader);
+    k8s_client_free(p->prober);
+    if (p->again)
+        event_free(p->again);
+    if (p->base)
+        event_base_free(p->base);
 }
 
-bool ping_run(const char *url, const struct ping_config *config, const char *post_token_file,
-              const char *read_token_file, int64_t wall_ms, char ret_id[static PING_ID],
-              char err[static PING_ERROR])
+enum ping_result ping_run(const char *url, const struct ping_config *config, const char *post_token_file,
+                          const char *read_token_file, int64_t wall_ms, char ret_id[static PING_ID],
+                          char err[static PING_ERROR])
 {
     struct ping p = {.base = event_base_new(),
+                     .url = url,
                      .wall_ms = wall_ms,
                      .id = ret_id,
                      .err = err,
@@ -233,14 +301,8 @@ bool ping_run(const char *url, const struct ping_config *config, const char *pos
         ask(&p);
         (void)event_base_dispatch(p.base);
     }
-    p.over = true;
-    k8s_client_free(p.poster);
-    k8s_client_free(p.reader);
-    if (p.again)
-        event_free(p.again);
     if (end)
         event_free(end);
-    if (p.base)
-        event_base_free(p.base);
-    return p.done;
+    release(&p);
+    return p.done ? PING_DONE : p.unusable ? PING_UNUSABLE : PING_FAILED;
 }

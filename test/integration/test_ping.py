@@ -2,10 +2,13 @@
 
 import contextlib
 import http.server
+import itertools
 import socket
 import subprocess
 import threading
 import time
+
+import pytest
 
 import fes
 
@@ -58,13 +61,14 @@ def test_with_the_tokens_it_is_given(make_server, tmp_path):
 def test_one_line_that_names_what_is_wrong(tmp_path):
     missing = tmp_path / "missing"
     for arguments, line in [
-        (["ftp://x"], "ping ftp://x: ftp://x: not of the form http(s)://host[:port]"),
+        (["ftp://x"], "ping ftp://x: not of the form http(s)://host[:port]"),
+        (["http://x/events"], "ping http://x/events: not of the form http(s)://host[:port]"),
         (["http://127.0.0.1:1", "--post-token-file", missing], f"--post-token-file {missing}: No such file"),
         (["http://127.0.0.1:1", "--read-token-file", missing], f"--read-token-file {missing}: No such file"),
         (["https://127.0.0.1:1", "--server-ca-file", missing], f"--server-ca-file {missing}: "),
     ]:
         done = ping(*arguments)
-        assert done.returncode == 1 and line in done.stderr and done.stderr.count("\n") == 1, (arguments, done)
+        assert done.returncode == 2 and line in done.stderr and done.stderr.count("\n") == 1, (arguments, done)
     done = ping()
     assert done.returncode == 2 and "ping URL" in done.stderr, done
 
@@ -104,6 +108,63 @@ def test_who_does_not_speak_http():
     assert "no answer: a TLS alert instead of an HTTP answer; " in line and "give https://" in line
 
 
+@pytest.fixture
+def silent_tls(tmp_path):
+    """The port of a server that speaks TLS and hangs up on anything else without a word."""
+    files = tmp_path / "tls.key", tmp_path / "tls.crt"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1",
+                    "-subj", "/CN=x", "-keyout", files[0], "-out", files[1]], check=True, capture_output=True)
+    child = subprocess.Popen(["openssl", "s_server", "-accept", "127.0.0.1:0", "-key", files[0], "-cert", files[1], "-www"],
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        yield next(int(line.rsplit(":", 1)[1]) for line in child.stdout if line.startswith("ACCEPT "))
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def test_who_speaks_tls_and_says_nothing(silent_tls):
+    line = fails_at_once(f"http://127.0.0.1:{silent_tls}")
+    assert "POST /events: no answer: " in line and line.endswith("; the server speaks TLS on this port: give https://\n"), line
+    line = fails_at_once(f"https://127.0.0.1:{silent_tls}")  # and there it is the certificate
+    assert "certificate verify failed" in line and "--server-ca-file" in line, line
+
+
+def test_our_own_server_says_so_itself(make_server, tmp_path, silent_tls):
+    server = make_server("--tls-cert-file", str(tmp_path / "tls.crt"), "--tls-key-file", str(tmp_path / "tls.key"),
+                         wait_ready=False)
+    server.wait_listening()
+    assert "use https" in fails_at_once(f"http://127.0.0.1:{server.port}")
+
+
+def test_who_hangs_up_may_be_starting(make_server):
+    """It is asked over TLS, too, and where no TLS is spoken asked again until there is a server."""
+    first = make_server()
+    address = url(first)
+    assert first.terminate() == 0
+    heard = []
+    with socket.create_server(("127.0.0.1", first.port)) as listener:
+        child = subprocess.Popen([fes.SERVER_BINARY, "ping", address], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            listener.settimeout(fes.DEADLINE)
+            while sum(first_byte == b"P" for first_byte in heard) < 2:
+                connection, _ = listener.accept()
+                with connection:
+                    heard.append(connection.recv(1))
+        except BaseException:
+            child.kill()
+            child.communicate()
+            raise
+    try:
+        assert b"\x16" in heard and set(heard) == {b"P", b"\x16"}, heard
+        again = make_server("--listen", address.removeprefix("http://"))
+        assert child.wait(fes.DEADLINE) == 0, child.stderr.read()
+        assert len(again.get("/events").json()) == 1
+    finally:
+        child.kill()
+        child.communicate()
+
+
 def test_what_to_do_about_a_token(make_server, tmp_path):
     for name in ("post", "read"):
         (tmp_path / name).write_text(f"{name}-secret\n")
@@ -120,12 +181,12 @@ def test_what_to_do_about_a_token(make_server, tmp_path):
 
 
 class Stranger(http.server.BaseHTTPRequestHandler):
-    """A web server that says the same to everything: 200, as a wrong address often does."""
+    """A web server that says the same to everything, 200 as a wrong address often does, or one status after the other."""
 
     def answer(self):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         body = self.server.answers[self.command]
-        self.send_response(self.server.status)
+        self.send_response(next(self.server.statuses))
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -137,9 +198,10 @@ class Stranger(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def stranger_with(status, answers):
+def stranger_with(answers, *statuses):
+    """The last status is said again and again."""
     with http.server.HTTPServer(("127.0.0.1", 0), Stranger) as stranger:
-        stranger.status, stranger.answers = status, answers
+        stranger.answers, stranger.statuses = answers, itertools.chain(statuses, itertools.repeat(statuses[-1]))
         thread = threading.Thread(target=stranger.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
@@ -157,13 +219,35 @@ def test_another_server_is_no_success():
          "GET /events/ID is not answered"),
         ({"POST": b'{"id":"7"}', "GET": b"[]"}, "GET /events/ID is not answered"),
     ]:
-        with stranger_with(200, answers) as address:
+        with stranger_with(answers, 200) as address:
             assert line in fails_at_once(address), answers
 
 
 def test_who_forbids_it():
-    with stranger_with(403, {"POST": b"no"}) as address:
+    with stranger_with({"POST": b"no"}, 403) as address:
         assert "POST /events: 403 no; a proxy, or another server" in fails_at_once(address)
+
+
+def test_asks_again_while_the_store_is_being_opened():
+    """503 to either request is no end."""
+    answers = {"POST": b'{"id":"7"}', "GET": b'{"id":"7","reason":"Ping","involvedObject":{"name":"flux-event-store"}}'}
+    with stranger_with(answers, 503, 200, 503, 200) as address:
+        done = ping(address)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    assert done.stdout == f"{address} stored an event and gives it back: id 7\n"
+
+
+@pytest.mark.slow
+def test_gives_up_after_30_seconds():
+    """With what went wrong the last time."""
+    with socket.socket() as placeholder:
+        placeholder.bind(("127.0.0.1", 0))  # and nobody listens
+        begun = time.monotonic()
+        done = ping(f"http://127.0.0.1:{placeholder.getsockname()[1]}")
+        took = time.monotonic() - begun
+    assert 29 < took < 35, done
+    assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1, done
+    assert done.stderr.endswith(": POST /events: no answer: Connection refused\n"), done
 
 
 def test_waits_for_a_server_that_starts(make_server):

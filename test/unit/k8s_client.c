@@ -273,6 +273,7 @@ static void test_closed_by_server(void)
     ask(1);
     WAIT_FOR(base, got.n == 1, 5000);
     CHECK_INT(got.status, 0);
+    CHECK_INT(got.fault, K8S_FAULT_HUNG_UP);
     CHECK_INT(server->requests, 1);
     CHECK_TEXT(got.error, "connection closed by the server");
     finish();
@@ -535,6 +536,7 @@ static void test_broken_answers(void)
         CHECK_INT(got.status, 0);
         CHECK(got.error[0]);
         CHECK_HAS(str_of(got.error), str_of(rows[i].error));
+        CHECK_INT(got.fault, i == 0 ? K8S_FAULT_NOT_HTTP : K8S_FAULT_NETWORK);
         finish();
     }
     harness_case("chunks");
