@@ -291,6 +291,8 @@ struct flux_event *event_from_json(struct str body, char err[static EVENT_ERROR]
     if (!d->root) {
         if (error.text[0] == '\0') {
             text_add(&t, STR(NO_MEMORY));
+        } else if (str_trim(body).len == 0) {
+            text_add(&t, STR("not JSON: the body is empty"));
         } else {
             text_add(&t, STR("not JSON: "));
             text_add_clean(&t, str_of(error.text));

@@ -85,6 +85,22 @@ bool object_is_suspended(const struct view *v, const struct object_state *s)
            facts->is_suspended(facts->arg, s->kind, s->namespace, s->name);
 }
 
+/* Somebody wrote it as a command line does: kustomization/ns/name. */
+static void add_other_case(struct text *t, const struct object_state *asked,
+                           const struct object_state *states, size_t n)
+{
+    for (size_t i = 0; !asked->reported && i < n; i++) {
+        if (!states[i].reported || !str_eq_nocase(states[i].kind, asked->kind) ||
+            !str_eq_nocase(states[i].namespace, asked->namespace) ||
+            !str_eq_nocase(states[i].name, asked->name))
+            continue;
+        text_add(t, STR(", but "));
+        add_object(t, &states[i]);
+        text_add(t, STR(" has: case matters"));
+        return;
+    }
+}
+
 static void add_awaited(struct text *t, const struct view *v, const struct object_state *s)
 {
     add_object(t, s);
@@ -160,6 +176,10 @@ static void explain_unseen(struct text *t, const struct view *v, const struct ob
 {
     text_add(t, STR("no event of "));
     add_revision(t, v);
+    if (v->q->has_cluster) {
+        text_add(t, v->q->cluster.len ? STR(" from cluster ") : STR(" from an unnamed cluster"));
+        add_short(t, v->q->cluster, SHOWN_NAME);
+    }
     text_add(t, STR(" was received"));
     if (v->q->since_ms != INT64_MIN)
         add_time(t, " since ", v->q->since_ms);
@@ -213,6 +233,7 @@ static void explain_waiting(struct text *t, const struct view *v, const struct j
         }
         text_add(t, shown++ == 0 ? STR(": ") : STR("; "));
         add_awaited(t, v, &states[i]);
+        add_other_case(t, &states[i], states, n);
     }
     if (left > 0)
         text_addf(t, "; and %zu more", left);

@@ -60,7 +60,8 @@ enum store_loading { STORE_LOADING, STORE_LOADED, STORE_LOAD_FAILED };
 enum store_loading store_load(struct store *s, size_t most, char err[static STORE_ERROR]);
 
 /* Whether a store could be opened there, for --check. Reads all of a store that nobody holds; of one that a server holds
- * only who that is, which is reported: it is open, so it can be opened. Makes nothing: neither the directory nor, in an
+ * only who that is, which is reported: it is open, so it can be opened. Where there is none, a file must be possible in the
+ * directory or, for a directory that is not there, beside it. Leaves nothing behind: neither the directory nor, in an
  * empty one, a store. False with one line in err, as store_open. */
 bool store_check(const struct store_config *config, const struct reporter *reporter,
                  char err[static STORE_ERROR]);

@@ -106,6 +106,13 @@ struct subscriber {
     void *arg;
 };
 
+/* What reading meets again and again, and tells now and then. */
+struct read_fault {
+    bool said; /* a line was written, */
+    int64_t said_ms;
+    uint64_t met; /* and since then so many were met */
+};
+
 /* One that an object is of. */
 struct cluster {
     uint64_t key;       /* key_siphash of its name */
@@ -175,9 +182,8 @@ struct store {
     /* The highest number given, the newest arrival; little-endian, as they are kept. */
     uint64_t high_water[2];
 
-    bool damage_said; /* a line on damaged records was written, */
-    int64_t damage_said_ms;
-    uint64_t damage_met; /* and since then so many were read; store_read.c */
+    struct read_fault damaged; /* records that were read; store_read.c */
+    struct read_fault unread;  /* reads that LMDB refused */
 
     bool full;
     bool probe_wanted;

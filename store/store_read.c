@@ -12,13 +12,37 @@
 #include "store/store_priv.h"
 
 #define DAMAGE_INTERVAL_MS 60000
+#define UNREAD_INTERVAL_MS 1000
+
+/* Counts what was met. Whether it is time for a line, which says how often; then the count begins again. */
+static bool fault_is_due(const struct store *s, struct read_fault *fault, int64_t interval_ms,
+                         uint64_t *ret_times)
+{
+    int64_t ago_ms = s->retain_now_ms - fault->said_ms;
+
+    *ret_times = ++fault->met;
+    if (fault->said && ago_ms >= 0 && ago_ms < interval_ms)
+        return false;
+    *fault = (struct read_fault){.said = true, .said_ms = s->retain_now_ms};
+    return true;
+}
+
+/* Each waiter and each client meets it. */
+static void report_unread(struct store *s, int status)
+{
+    uint64_t times;
+
+    if (fault_is_due(s, &s->unread, UNREAD_INTERVAL_MS, &times))
+        REPORT(&s->reporter, REPORT_ERROR, "the store cannot be read", FIELD_TEXT("dataDir", s->dir),
+               FIELD_TEXT("error", mdb_strerror(status)), FIELD_INT("times", times));
+}
 
 bool store_read_begin(struct store *s)
 {
     int status = mdb_txn_renew(s->reader);
 
     if (status)
-        store_report_error(s, "the store cannot be read", status);
+        report_unread(s, status);
     return status == 0;
 }
 
@@ -27,19 +51,14 @@ void store_read_end(struct store *s)
     mdb_txn_reset(s->reader);
 }
 
-/* It is met again by each question that bears on it: one line now and then, which says how often. `verify` names all. */
+/* It is met again by each question that bears on it. `verify` names all. */
 static void report_damage(struct store *s, uint64_t seq, const char *wrong)
 {
-    int64_t ago_ms = s->retain_now_ms - s->damage_said_ms;
+    uint64_t times;
 
-    s->damage_met++;
-    if (s->damage_said && ago_ms >= 0 && ago_ms < DAMAGE_INTERVAL_MS)
-        return;
-    REPORT(&s->reporter, REPORT_ERROR, "a stored record is damaged", FIELD_TEXT("dataDir", s->dir),
-           FIELD_INT("id", seq), FIELD_TEXT("error", wrong), FIELD_INT("times", s->damage_met));
-    s->damage_said = true;
-    s->damage_said_ms = s->retain_now_ms;
-    s->damage_met = 0;
+    if (fault_is_due(s, &s->damaged, DAMAGE_INTERVAL_MS, &times))
+        REPORT(&s->reporter, REPORT_ERROR, "a stored record is damaged", FIELD_TEXT("dataDir", s->dir),
+               FIELD_INT("id", seq), FIELD_TEXT("error", wrong), FIELD_INT("times", times));
 }
 
 static bool decode(struct store *s, uint64_t seq, const MDB_val *value, struct record_stored *ret)
@@ -66,7 +85,7 @@ bool store_read(struct store *s, uint64_t seq, struct record_stored *ret, struct
     int status = mdb_get(s->reader, s->events, &key, &value);
     missed->unread = status && status != MDB_NOTFOUND;
     if (missed->unread)
-        store_report_error(s, "the store cannot be read", status);
+        report_unread(s, status);
     missed->damaged = status == 0 && !decode(s, seq, &value, ret);
     return status == 0 && !missed->damaged;
 }
@@ -135,7 +154,7 @@ static bool walk_next(struct walk *w, uint64_t after)
     w->started = true;
     w->failed = status && status != MDB_NOTFOUND;
     if (w->failed)
-        store_report_error(w->s, "the store cannot be read", status);
+        report_unread(w->s, status);
     if (status)
         return false;
     uint64_t big_endian;
@@ -182,7 +201,7 @@ uint64_t store_scan(struct store *s, uint64_t after, bool descending, size_t max
     int status = mdb_cursor_open(s->reader, s->events, &w.cursor);
     missed->unread = status != 0;
     if (status) {
-        store_report_error(s, "the store cannot be read", status);
+        report_unread(s, status);
     } else {
         again = scan(&w, after, max, visit, arg, missed);
         mdb_cursor_close(w.cursor);

@@ -18,6 +18,9 @@
 #include "store/store_priv.h"
 
 #define CHECKSUM_HEAD 21 /* bytes of {"crc32c":"xxxxxxxx", */
+/* No store gets that far. Behind the last number there would be no room for another event. */
+#define MOST_ID UINT64_C(0x7FFFFFFFFFFFFFFF)
+#define MOST_MS UINT64_C(253402300799999) /* the end of 9999, before or after 1970 */
 
 static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -218,7 +221,7 @@ static int64_t take_time_ms(struct line *l)
     if (negative)
         take(l, STR("-"));
     uint64_t ms = take_number(l, ',');
-    l->bad = l->bad || ms > INT64_MAX;
+    l->bad = l->bad || ms > MOST_MS;
     return l->bad ? 0 : negative ? -(int64_t)ms : (int64_t)ms;
 }
 
@@ -291,7 +294,8 @@ static bool parse_record(struct str text, char *base, struct import_record *ret)
     ret->body = take_base64(&l, base);
     take(&l, STR(",\"lastBody\":\""));
     ret->last_body = take_base64(&l, base);
-    return !l.bad && str_eq(l.rest, STR("}")) && ret->seq > 0 && count > 0 && count <= UINT32_MAX;
+    return !l.bad && str_eq(l.rest, STR("}")) && ret->seq > 0 && ret->seq <= MOST_ID && count > 0 &&
+           count <= UINT32_MAX;
 }
 
 struct import {
@@ -410,7 +414,8 @@ static bool import_trailer(struct import *x, struct str rest)
     x->last_id = take_number(&l, '"');
     take(&l, STR(",\"exportCrc32c\":\""));
     (void)snprintf(checksum, sizeof checksum, "%08x\"}", x->checksum);
-    if (l.bad || !str_eq(l.rest, str_of(checksum)) || records != x->records || x->last_id < x->last_seq)
+    if (l.bad || !str_eq(l.rest, str_of(checksum)) || records != x->records || x->last_id < x->last_seq ||
+        x->last_id > MOST_ID)
         return bad_line(x, "the trailer does not fit what is above it");
     x->ended = true;
     return true;

@@ -3,6 +3,11 @@
  * A waiter is subscribed to exactly the keys that its last answer read, so the cost of an event depends on
  * how many waiters it concerns, not on how many there are. Level-triggered: an answer is always computed from
  * all stored records, so the order of arrival and a lost wake-up cannot matter.
+ *
+ * So a repository's new revision has all asked again who wait for one that it reported before, not only those whom the new
+ * one is about. No state can change by it, but the explanation can: it says that the repository fails, until its newest
+ * record is no error. Also, which record of an object is its newest is settled by times, not by arrival. What an answer
+ * said of an object is not kept, so who could be left out is not known without asking.
  */
 #ifndef FES_STORE_WAITERS_H
 #define FES_STORE_WAITERS_H

@@ -291,6 +291,35 @@ static void test_failed_commit(void)
     fixture_free(f);
 }
 
+/* Onto a record whose bodies are damaged nothing is written: it would get a checksum that is right. */
+static void test_damaged(void)
+{
+    struct fixture *f = fixture_new();
+    struct said said = apps("ReconciliationSucceeded", AT(0));
+    unsigned char bytes[8];
+    MDB_val key = {sizeof bytes, bytes};
+    MDB_val value;
+    MDB_txn *txn;
+
+    CHECK_INT(fixture_store(f, &said, AT(0)), 1);
+    commit_key(1, bytes);
+    CHECK_INT(mdb_txn_begin(f->store->env, NULL, 0, &txn), 0);
+    CHECK_INT(mdb_get(txn, f->store->events, &key, &value), 0);
+    char *copy = malloc(value.mv_size);
+    CHECK(copy != NULL);
+    memcpy(copy, value.mv_data, value.mv_size);
+    copy[value.mv_size - 1] ^= 1; /* of the body */
+    CHECK_INT(mdb_put(txn, f->store->events, &key, &(MDB_val){value.mv_size, copy}, 0), 0);
+    CHECK_INT(mdb_txn_commit(txn), 0);
+    free(copy);
+    said.timestamp_ms = AT(60);
+    CHECK_INT(fixture_store(f, &said, AT(60)), 2);
+    said.timestamp_ms = AT(120);
+    CHECK_INT(fixture_store(f, &said, AT(120)), 2);
+    CHECK_INT(get(f, 2).r.count, 2);
+    fixture_free(f);
+}
+
 /* The index holds nothing of bodies that came and went, and the record is still found under the others. */
 static void test_index_forgets_bodies(void)
 {
@@ -693,6 +722,7 @@ int main(void)
                                        TEST(test_rows),
                                        TEST(test_subscribers),
                                        TEST(test_failed_commit),
+                                       TEST(test_damaged),
                                        TEST(test_index_forgets_bodies),
                                        TEST(test_same_verdicts_in_order),
                                        TEST(test_same_verdicts_with_late_ones),

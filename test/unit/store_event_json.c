@@ -144,7 +144,8 @@ static void test_refused(void)
         struct str body;
         const char *err;
     } rows[] = {
-        {"empty", STR(""), "not JSON: "},
+        {"empty", STR(""), "not JSON: the body is empty"},
+        {"empty but for white space", STR(" \r\n"), "not JSON: the body is empty"},
         {"text", STR("hello"), "not JSON: "},
         {"cut", STR("{\"reason\":\"R\""), "not JSON: "},
         {"trailing comma", STR("{\"reason\":\"R\",}"), "not JSON: "},

@@ -1,7 +1,9 @@
-/* Reading: what is damaged while the store is open. */
+/* Reading: what is damaged while the store is open, or cannot be read. */
+#include "lmdb_fails.h"
 #include "store_fixture.h"
 
 struct reports {
+    const char *sentence;
     size_t n;
     int64_t id;
     int64_t times;
@@ -11,7 +13,7 @@ static void on_report(void *arg, const struct report *report)
 {
     struct reports *reports = arg;
 
-    CHECK_TEXT(report->sentence, "a stored record is damaged");
+    CHECK_TEXT(report->sentence, reports->sentence);
     CHECK_INT(report->level, REPORT_ERROR);
     reports->n++;
     for (const struct report_field *field = report->fields; field->name; field++) {
@@ -53,7 +55,7 @@ static bool on_nothing(void *arg, const struct record *r)
 static void test_damage_is_no_log_storm(void)
 {
     struct fixture *f = fixture_new();
-    struct reports reports = {0};
+    struct reports reports = {.sentence = "a stored record is damaged"};
     const struct {
         int64_t at_ms;
         size_t lines;
@@ -82,8 +84,45 @@ static void test_damage_is_no_log_storm(void)
     fixture_free(f);
 }
 
+/* Whatever call fails, and whoever asks: a line a second. */
+static void test_a_store_that_cannot_be_read_is_no_log_storm(void)
+{
+    struct fixture *f = fixture_new();
+    struct reports reports = {.sentence = "the store cannot be read"};
+    const struct {
+        int64_t at_ms;
+        size_t lines;
+        int64_t times;
+    } rows[] = {
+        {NOW_MS, 1, 1}, {NOW_MS + 999, 1, 1}, {NOW_MS + 1000, 2, 80}, {NOW_MS, 3, 40}, /* set back */
+    };
+
+    (void)fixture_store(f, &(struct said){.name = "a", .reason = "BuildFailed"}, NOW_MS);
+    f->store->reporter = (struct reporter){on_report, &reports};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        harness_case("%lld ms", (long long)(rows[i].at_ms - NOW_MS));
+        (void)store_tick(f->store, rows[i].at_ms);
+        for (int n = 0; n < 10; n++)
+            for (enum lmdb_call call = LMDB_RENEW; call <= LMDB_GET; call++) {
+                lmdb_fails = call;
+                lmdb_fails_after = 0;
+                if (call == LMDB_OPEN || call == LMDB_WALK)
+                    (void)store_scan(f->store, 0, false, 10, on_nothing, NULL, NULL);
+                else
+                    CHECK(!store_get(f->store, 1, on_nothing, NULL, NULL));
+            }
+        lmdb_fails = LMDB_NONE;
+        CHECK_INT(reports.n, rows[i].lines);
+        CHECK_INT(reports.times, rows[i].times);
+    }
+    CHECK(store_get(f->store, 1, on_nothing, NULL, NULL));
+    CHECK_INT(reports.n, 3);
+    fixture_free(f);
+}
+
 int main(void)
 {
     fixture_in_memory();
-    return harness_run((struct test[]){TEST(test_damage_is_no_log_storm), {0}});
+    return harness_run((struct test[]){
+        TEST(test_damage_is_no_log_storm), TEST(test_a_store_that_cannot_be_read_is_no_log_storm), {0}});
 }

@@ -176,7 +176,9 @@ static void test_by_age(void)
     for (int reopened = 0; reopened < 2; reopened++) {
         (void)tick(f, next);
         CHECK_TEXT(stored(f, text), "1 3");
+        CHECK_INT(store_gone(f->store), 2); /* whoever has read less than that has missed something */
         fixture_reopen(f);
+        CHECK_INT(store_gone(f->store), 2);
     }
     while (strcmp(stored(f, text), "1 3") == 0)
         next = tick(f, next);
@@ -378,6 +380,48 @@ static void test_repeated_while_due(void)
     fixture_free(f);
 }
 
+/* What is said again in the very commit that would have deleted it is kept: it is acknowledged with its id. */
+static void test_coalesced_while_due(void)
+{
+    struct fixture *f = fixture_retaining(DAY_MS, 0);
+    int64_t due_ms = NOW_MS + 2 * DAY_MS;
+    char text[200];
+
+    CHECK_INT(say(f, "a", "ReconciliationSucceeded", NOW_MS), 1);
+    CHECK_INT(say(f, "b", "ReconciliationSucceeded", NOW_MS), 2);
+    (void)store_tick(f->store, due_ms);
+    CHECK(f->store->slice_wanted);
+    CHECK_INT(say(f, "a", "ReconciliationSucceeded", due_ms), 1);
+    for (int reopened = 0; reopened < 2; reopened++) {
+        CHECK_TEXT(stored(f, text), "1");
+        (void)tick(f, due_ms);
+        CHECK_TEXT(stored(f, text), "1");
+        fixture_reopen(f);
+    }
+    fixture_free(f);
+}
+
+/* One that is not there any more, though the index says so, is no error of the commit. */
+static void test_gone_already(void)
+{
+    struct fixture *f = fixture_retaining(DAY_MS, 0);
+    unsigned char bytes[8];
+    char text[200];
+    MDB_txn *txn;
+
+    CHECK_INT(say(f, "a", "ReconciliationSucceeded", NOW_MS), 1);
+    CHECK_INT(say(f, "b", "ReconciliationSucceeded", NOW_MS), 2);
+    commit_key(1, bytes);
+    CHECK_INT(mdb_txn_begin(f->store->env, NULL, 0, &txn), 0);
+    CHECK_INT(mdb_del(txn, f->store->events, &(MDB_val){sizeof bytes, bytes}, NULL), 0);
+    CHECK_INT(mdb_txn_commit(txn), 0);
+    (void)tick(f, NOW_MS + 2 * DAY_MS);
+    CHECK(!store_dead(f->store));
+    CHECK_TEXT(stored(f, text), "");
+    CHECK_INT(say(f, "a", "ReconciliationSucceeded", NOW_MS + 2 * DAY_MS), 3);
+    fixture_free(f);
+}
+
 /* A slice for which there is not enough memory is smaller, and what stays is found as before. */
 static void test_little_memory(void)
 {
@@ -482,6 +526,29 @@ static void test_by_size(void)
     fixture_free(f);
 }
 
+/* Of an object's successes and failures only the newest is kept to the last, in one process as behind a restart. */
+static void test_only_the_newest_goes_last(void)
+{
+    static const char *const reasons[] = {"BuildFailed", "ReconciliationSucceeded", "HealthCheckFailed"};
+    struct fixture *f = fixture_retaining(0, 0);
+    uint64_t seqs[AGES_PICK_MAX];
+    int64_t now_ms = NOW_MS;
+
+    for (int i = 0; i < 3; i++)
+        CHECK_INT(say(f, "a", reasons[i], now_ms += 1000), i + 1);
+    CHECK_INT(say(f, "b", "BuildFailed", now_ms += 1000), 4);
+    CHECK_INT(say(f, "a", "Progressing", now_ms += 1000), 5);
+    for (int reopened = 0; reopened < 2; reopened++) {
+        static const uint64_t want[] = {1, 2, 5, 3, 4};
+        harness_case("%s", reopened ? "reopened" : "");
+        CHECK_INT(ages_pick(f->store->ages, INT64_MAX, true, 10, seqs), 5);
+        for (size_t i = 0; i < 5; i++)
+            CHECK_INT(seqs[i], want[i]);
+        fixture_reopen(f);
+    }
+    fixture_free(f);
+}
+
 /* As Flux does: each object says at every interval that it is still reconciled. */
 static void test_plateau(void)
 {
@@ -576,6 +643,8 @@ int main(void)
     return harness_run((struct test[]){TEST(test_ages_against_model),
                                        TEST(test_by_age),
                                        TEST(test_repeated_while_due),
+                                       TEST(test_coalesced_while_due),
+                                       TEST(test_gone_already),
                                        TEST(test_little_memory),
                                        TEST(test_the_map_bounds),
                                        TEST(test_the_index_forgets),
@@ -583,6 +652,7 @@ int main(void)
                                        TEST(test_slices),
                                        TEST(test_failed_slice),
                                        TEST(test_by_size),
+                                       TEST(test_only_the_newest_goes_last),
                                        TEST(test_plateau),
                                        TEST(test_full_disk),
                                        {0}});

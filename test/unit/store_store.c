@@ -348,6 +348,62 @@ static void test_disk_full(void)
     fixture_free(f);
 }
 
+static void count_record(void *arg, const struct record *r, struct record_keys keys, bool fresh)
+{
+    (void)r;
+    (void)keys;
+    (void)fresh;
+    ++*(size_t *)arg;
+}
+
+/* What repeats an append of the same batch is no more on disk than that is; and nobody hears of either. */
+static void test_repeats_within_a_batch_that_fails(void)
+{
+    static const int errors[] = {ENOSPC, ENOMEM, EIO};
+    static const enum store_status want[] = {STORE_FULL, STORE_NO_MEMORY, STORE_DEAD};
+
+    for (size_t i = 0; i < sizeof repeat_rows / sizeof repeat_rows[0]; i++) {
+        for (size_t k = 0; k < sizeof errors / sizeof errors[0]; k++) {
+            struct fixture *f = fixture_new();
+            int status = errors[k];
+            size_t n = 0;
+            size_t told = 0;
+            harness_case("%s, error %d", repeat_rows[i].name, status);
+            store_subscribe(f->store, count_record, &told);
+            commit_set_hook(f->store->committer, fail_with, &status);
+            for (; n < 4 && repeat_rows[i].said[n]; n++)
+                CHECK_INT(fixture_say(f, repeat_rows[i].said[n], NOW_MS, n), STORE_OK);
+            fixture_settle(f);
+            CHECK_INT(f->n_done, n);
+            for (size_t j = 0; j < n; j++)
+                CHECK_INT(f->done[j].status, want[k]);
+            CHECK_INT(store_newest(f->store), 0);
+            CHECK_INT(told, 0);
+            fixture_free(f);
+        }
+    }
+}
+
+/* A commit takes a bounded number of bytes, however many wait; one event beyond the bound has a commit of its own. */
+static void test_batches_are_bounded(void)
+{
+    struct fixture *f = fixture_new_uncoalesced();
+    static char body[(STORE_BATCH_BYTES / 2) + 2];
+    enum { EVENTS = 5 };
+
+    memset(body, 'x', sizeof body - 1);
+    for (int i = 0; i < EVENTS; i++) {
+        body[0] = (char)('a' + i);
+        CHECK_INT(fixture_say(f, &(struct said){.reason = "r", .body = body}, NOW_MS, (uint64_t)i), STORE_OK);
+    }
+    fixture_settle(f);
+    CHECK_INT(fixture_commits(f), EVENTS);
+    CHECK_INT(f->n_done, EVENTS);
+    for (uint64_t i = 0; i < EVENTS; i++)
+        CHECK_INT(f->done[i].seq, i + 1);
+    fixture_free(f);
+}
+
 static void limit_files(rlim_t bytes)
 {
     struct rlimit limit;
@@ -887,6 +943,8 @@ int main(void)
                                        TEST(test_group_commit),
                                        TEST(test_nothing_before_the_commit),
                                        TEST(test_disk_full),
+                                       TEST(test_repeats_within_a_batch_that_fails),
+                                       TEST(test_batches_are_bounded),
                                        TEST(test_really_full),
                                        TEST(test_map_full_is_full),
                                        TEST(test_sync_error_is_the_end),

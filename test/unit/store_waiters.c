@@ -316,6 +316,41 @@ static struct str of_records(struct str explanation)
     return found ? str_upto(explanation, (size_t)(found - explanation.at)) : explanation;
 }
 
+/* A new revision of a repository tells those who wait for an older one, too: it ends what their answer says of it. */
+static void test_a_source_goes_on(void)
+{
+    struct fixture *f = fixture_new();
+    struct waiters *ws = waiters_new(f->store);
+    struct asker asker = {0};
+    struct said said = {.kind = "GitRepository",
+                        .namespace = "flux-system",
+                        .name = "fleet",
+                        .reason = "NewArtifact",
+                        .revision = "main@sha1:" SHA_1,
+                        .timestamp_ms = NOW_MS - 9000};
+    const struct str trouble = STR("; since then GitRepository/flux-system/fleet said GitOperationFailed");
+
+    (void)fixture_store(f, &said, NOW_MS);
+    asker_add(&asker, ws, SHA_1, NULL);
+    CHECK(!waiters_run(ws, NOW_MS, 10));
+    said.reason = "GitOperationFailed";
+    said.revision = NULL;
+    said.timestamp_ms += 1000;
+    (void)fixture_store(f, &said, NOW_MS);
+    CHECK(!waiters_run(ws, NOW_MS, 10));
+    CHECK_HAS(str_of(asker.explanation), trouble);
+    said.reason = "NewArtifact";
+    said.revision = "main@sha1:" SHA_2;
+    said.timestamp_ms += 1000;
+    (void)fixture_store(f, &said, NOW_MS);
+    CHECK(!waiters_run(ws, NOW_MS, 10));
+    CHECK_INT(asker.answers, 3);
+    CHECK(strstr(asker.explanation, "GitOperationFailed") == NULL);
+    asker_drop(&asker);
+    waiters_free(ws);
+    fixture_free(f);
+}
+
 /* However events come, a waiter that is not asked again would have got the answer it has. */
 static void test_no_wake_up_is_missed(void)
 {
@@ -405,6 +440,7 @@ int main(void)
                                        TEST(test_drop_inside_a_callback),
                                        TEST(test_the_store_cannot_be_read),
                                        TEST(test_free_before_close),
+                                       TEST(test_a_source_goes_on),
                                        TEST(test_no_wake_up_is_missed),
                                        TEST(test_memory),
                                        {0}});
