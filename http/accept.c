@@ -6,6 +6,10 @@
  *
  * And it stops after each batch, until everything else that is due has had its turn. libevent accepts until no client
  * is left, and while clients come as fast as that takes, it would do nothing else until the connection limit is met.
+ *
+ * A client is connected before it is accepted: the kernel keeps it in the listener's queue, and resets it when the
+ * listener is closed. So at the end those in the queue are accepted first, in batches like all others, as long as there
+ * is room for them and no more than a queue can hold.
  */
 #include "http/accept_priv.h"
 
@@ -14,7 +18,9 @@
 #include <event2/event.h>
 #include <event2/http.h>
 #include <event2/listener.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define HTTP_ACCEPT_PAUSE_MS 100
@@ -33,7 +39,9 @@ struct acceptor {
     bool is_paused;     /* or nothing is accepted at all */
     struct event *turn; /* active after an accept(): runs when what was due before has had its turn */
     int in_turn;        /* connections accepted since it ran */
-    bool is_stopped;
+    bool is_stopping;   /* closes when the queues are empty, or after so many: */
+    int left;
+    bool is_closed;
     bool is_on;
     struct listener listeners[FLAG_LIST_MAX];
     size_t n;
@@ -52,14 +60,14 @@ static void set_pause(struct acceptor *a, int64_t ms)
 void acceptor_update(struct acceptor *a)
 {
     bool on =
-        !a->is_stopped && !a->is_paused && a->in_turn < HTTP_ACCEPT_BATCH && !guard_is_full(a->config.guards);
+        !a->is_closed && !a->is_paused && a->in_turn < HTTP_ACCEPT_BATCH && !guard_is_full(a->config.guards);
 
     if (on && !guard_prepare(a->config.guards)) {
         a->is_paused = true;
         set_pause(a, HTTP_ACCEPT_PAUSE_MS);
         on = false;
     }
-    if (a->is_stopped || on == a->is_on)
+    if (a->is_closed || on == a->is_on)
         return;
     a->is_on = on;
     for (size_t i = 0; i < a->n; i++) {
@@ -71,6 +79,38 @@ void acceptor_update(struct acceptor *a)
 bool acceptor_is_on(const struct acceptor *a)
 {
     return a->is_on;
+}
+
+void acceptor_close(struct acceptor *a)
+{
+    if (!a || a->is_closed)
+        return;
+    a->is_closed = true;
+    a->is_on = false;
+    for (size_t i = 0; i < a->n; i++) {
+        evhttp_del_accept_socket(a->config.http, a->listeners[i].bound);
+        a->listeners[i].bound = NULL;
+    }
+}
+
+size_t acceptor_queued(const struct acceptor *a)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; !a->is_closed && i < a->n; i++) {
+        struct tcp_info info = {0}; /* a listener's unacked are those in its queue */
+        socklen_t len = sizeof info;
+        (void)getsockopt(evhttp_bound_socket_get_fd(a->listeners[i].bound), IPPROTO_TCP, TCP_INFO, &info,
+                         &len);
+        n += info.tcpi_unacked;
+    }
+    return n;
+}
+
+static void close_unless_needed(struct acceptor *a)
+{
+    if (!a->is_on || a->left <= 0 || acceptor_queued(a) == 0)
+        acceptor_close(a);
 }
 
 static void on_pause_over(evutil_socket_t fd, short what, void *arg)
@@ -94,10 +134,20 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
     a->in_turn = 0;
     if (!a->is_on)
         acceptor_update(a);
+    if (a->is_stopping)
+        close_unless_needed(a);
+}
+
+void acceptor_stop(struct acceptor *a)
+{
+    a->is_stopping = true;
+    a->left = LISTEN_BACKLOG;
+    on_turn(-1, 0, a);
 }
 
 void acceptor_count(struct acceptor *a)
 {
+    a->left -= a->is_stopping;
     if (a->in_turn++ == 0)
         event_active(a->turn, EV_READ, 0);
     if (a->in_turn == HTTP_ACCEPT_BATCH)
@@ -142,6 +192,8 @@ static void on_accept_error(struct evconnlistener *listener, void *arg)
     guard_set_crowded(a->config.guards, true);
     set_pause(a, HTTP_ACCEPT_PAUSE_MS);
     acceptor_update(a);
+    if (a->is_stopping)
+        event_active(a->turn, EV_READ, 0);
 }
 
 bool acceptor_listen(struct acceptor *a, const char *flag, const char *address, char err[static HTTP_ERROR])
@@ -188,18 +240,6 @@ struct acceptor *acceptor_new(const struct acceptor_config *config)
     }
     set_pause(a, 0);
     return a;
-}
-
-void acceptor_stop(struct acceptor *a)
-{
-    if (!a || a->is_stopped)
-        return;
-    a->is_stopped = true;
-    a->is_on = false;
-    for (size_t i = 0; i < a->n; i++) {
-        evhttp_del_accept_socket(a->config.http, a->listeners[i].bound);
-        a->listeners[i].bound = NULL;
-    }
 }
 
 const char *acceptor_address(const struct acceptor *a, size_t i)

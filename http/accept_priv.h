@@ -25,12 +25,17 @@ void acceptor_update(struct acceptor *a);
 /* A connection was accepted. */
 void acceptor_count(struct acceptor *a);
 bool acceptor_is_on(const struct acceptor *a);
-/* Closes the listeners. Accepts NULL. */
+/* Closes the listeners, once those are accepted who stand in the kernel's queue: at once when there are none, or no room for
+ * them. */
 void acceptor_stop(struct acceptor *a);
+/* Connected clients that the listeners have not accepted. Asks the kernel. */
+size_t acceptor_queued(const struct acceptor *a);
+/* Closes the listeners now. Accepts NULL. */
+void acceptor_close(struct acceptor *a);
 /* "host:port" as bound, also when it was closed; NULL past the end. */
 const char *acceptor_address(const struct acceptor *a, size_t i);
 size_t acceptor_listeners(const struct acceptor *a);
-/* After acceptor_stop. Accepts NULL. */
+/* After acceptor_close. Accepts NULL. */
 void acceptor_free(struct acceptor *a);
 
 #endif

@@ -10,10 +10,28 @@
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
+#include <event2/bufferevent_ssl.h>
 #include <event2/event.h>
 #include <event2/http.h>
 #include <stdarg.h>
 #include <stdio.h>
+
+/* Without a turn of the loop to hear that the socket has room, and the system calls that ask for it. False when something is
+ * left, which goes out as evhttp has it; else the request is freed, and the connection may be. */
+static bool write_now(struct bufferevent *bev)
+{
+    struct evbuffer *out = bufferevent_get_output(bev);
+
+    if (bufferevent_openssl_get_ssl(bev))
+        return false;
+    (void)evbuffer_unfreeze(out, 1);
+    (void)evbuffer_write(out, bufferevent_getfd(bev));
+    (void)evbuffer_freeze(out, 1);
+    if (evbuffer_get_length(out) > 0)
+        return false;
+    bufferevent_trigger(bev, EV_WRITE, 0);
+    return true;
+}
 
 /* Hands the answer to evhttp, which frees the request when it is written out. */
 static void send_reply(struct http_server *s, struct evhttp_request *req, const struct http_reply *reply,
@@ -38,6 +56,7 @@ static void send_reply(struct http_server *s, struct evhttp_request *req, const 
     (void)snprintf(number, sizeof number, "%zu", len);
     evhttp_add_header(headers, "Content-Type", reply->type ? reply->type : "application/json");
     evhttp_add_header(headers, "Content-Length", number);
+    evhttp_add_header(headers, "Date", http_server_date(s));
     if (extra)
         evhttp_add_header(headers, extra->name, extra->value);
     if (reply->link)
@@ -55,9 +74,12 @@ static void send_reply(struct http_server *s, struct evhttp_request *req, const 
     evhttp_send_reply(req, status, reply_reason(status), NULL);
     if (g)
         guard_reply_handed(g);
+    struct bufferevent *bev = evhttp_connection_get_bufferevent(evcon);
+    if (!http_server_in_request(s) && write_now(bev))
+        return;
     /* evhttp reads on while it writes, and would end the connection of a client that has closed its own side before the
      * answer is out. It turns reading on again when it is. */
-    (void)bufferevent_disable(evhttp_connection_get_bufferevent(evcon), EV_READ);
+    (void)bufferevent_disable(bev, EV_READ);
 }
 
 void http_send_error(struct http_server *s, struct evhttp_request *req, int status, struct str message,
@@ -75,12 +97,7 @@ void http_send_error(struct http_server *s, struct evhttp_request *req, int stat
 
 struct tally_from http_from(struct evhttp_request *req, struct str path)
 {
-    struct evhttp_connection *evcon = evhttp_request_get_connection(req);
-
-    return (struct tally_from){
-        .fd = evcon ? bufferevent_getfd(evhttp_connection_get_bufferevent(evcon)) : -1,
-        .path = path,
-    };
+    return (struct tally_from){tally_client(evhttp_request_get_connection(req)), path};
 }
 
 void http_refuse(struct http_server *s, struct evhttp_request *req, enum http_cause cause, int status,

@@ -91,7 +91,7 @@ static void refuse(struct guard *g, enum http_cause cause, const char *why)
         bufferevent_setwatermark(g->bev, EV_READ, SIZE_MAX, 0);
         event_active(g->turn, EV_READ, 0);
     }
-    g->set->hooks.on_refused(g->set->hooks.arg, cause, why, bufferevent_getfd(g->bev));
+    g->set->hooks.on_refused(g->set->hooks.arg, cause, why, tally_client(g->evcon));
 }
 
 static void on_head_done(struct guard *g)
@@ -251,7 +251,8 @@ static bool attach(struct guard *g)
             g->set->by_fd_len = len;
         }
     }
-    bool attached = evcon && fd >= 0 && (size_t)fd < g->set->by_fd_len && (!g->tls || tls_conn_start(g->tls));
+    bool attached = evcon && fd >= 0 && (size_t)fd < g->set->by_fd_len &&
+                    (!g->tls || tls_conn_start(g->tls, tally_client(evcon)));
     if (attached) {
         g->evcon = evcon;
         g->fd = fd;
@@ -311,7 +312,7 @@ static void on_tls_plain(void *arg, const char *why)
 {
     const struct guard *g = arg;
 
-    g->set->hooks.on_refused(g->set->hooks.arg, CAUSE_PLAIN, why, bufferevent_getfd(g->bev));
+    g->set->hooks.on_refused(g->set->hooks.arg, CAUSE_PLAIN, why, tally_client(g->evcon));
 }
 
 static void on_tls_end(void *arg)

@@ -42,7 +42,7 @@ struct guard_hooks {
     void (*on_full)(void *arg);                   /* accept no more until on_room */
     void (*on_room)(void *arg);                   /* a connection ended */
     void (*on_shed)(void *arg, const char *what); /* a connection that is not idle ends for want of room */
-    void (*on_refused)(void *arg, enum http_cause cause, const char *why, int fd);
+    void (*on_refused)(void *arg, enum http_cause cause, const char *why, const char *client);
     void (*on_gone)(void *arg, const struct guard_watch *watch); /* the connection ends now */
     void *arg;
 };

@@ -13,8 +13,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define LISTEN_BACKLOG 4096 /* the kernel lowers it to net.core.somaxconn */
-
 union address {
     struct sockaddr any;
     struct sockaddr_in v4;

@@ -45,6 +45,17 @@ struct str reply_error_body(char out[static REPLY_ERROR_BODY], struct str messag
     return text_str(&body);
 }
 
+const char *reply_date(struct reply_date *d, time_t now)
+{
+    struct tm utc;
+
+    if (d->text[0] == '\0' || d->at != now) {
+        d->at = now;
+        (void)evutil_date_rfc1123(d->text, sizeof d->text, gmtime_r(&now, &utc));
+    }
+    return d->text;
+}
+
 void reply_refusal(struct evbuffer *output, int status, const char *why, bool head_only)
 {
     char json[REPLY_ERROR_BODY];

@@ -5,6 +5,8 @@
 
 #include "store/str.h"
 
+#include <time.h>
+
 struct evbuffer;
 
 /* Every status that is answered. */
@@ -32,6 +34,15 @@ const char *reply_reason(int status);
 /* {"error":"<message>"}, the message as one clean line. Returns its text within out. */
 #define REPLY_ERROR_BODY 2048
 struct str reply_error_body(char out[static REPLY_ERROR_BODY], struct str message);
+
+/* What Date says (RFC 9110 section 5.6.7), made once a second: evhttp would make one for each answer. All zeros is a new
+ * one. */
+struct reply_date {
+    time_t at;
+    char text[32];
+};
+/* now: seconds since 1970. The text is that of d, up to the next call. */
+const char *reply_date(struct reply_date *d, time_t now);
 
 /* An answer that ends the connection, to a request that was refused before anything was known of its route.
  */

@@ -13,6 +13,7 @@
 #include "http/accept_priv.h"
 #include "http/auth.h"
 #include "http/pending_priv.h"
+#include "http/reply_priv.h"
 #include "http/server_priv.h"
 #include "http/tls_priv.h"
 
@@ -31,6 +32,7 @@ struct http_server {
     struct guard_set *guards;
     struct acceptor *acceptor;
     bool is_stopped;           /* accepts no more */
+    bool in_request;           /* evhttp is handing a request over */
     bool is_closing;           /* in http_server_free */
     struct tls *tls;           /* NULL: none */
     struct http_server *admin; /* serves --admin-listen; NULL: none */
@@ -40,6 +42,7 @@ struct http_server {
     struct auth *auth; /* NULL: none */
     struct pending pending;
     struct tally tally;
+    struct reply_date date;
 };
 
 int64_t http_mono_ms(void)
@@ -86,13 +89,13 @@ static void on_room(void *arg)
         acceptor_update(s->acceptor);
 }
 
-static void on_refused(void *arg, enum http_cause cause, const char *why, int fd)
+static void on_refused(void *arg, enum http_cause cause, const char *why, const char *client)
 {
     struct http_server *s = arg;
 
     tally_answered(&s->owner->tally, cause_status(cause));
-    tally_refused(&s->owner->tally, cause, cause_status(cause), (struct tally_from){.fd = fd}, str_of(why),
-                  http_mono_ms());
+    tally_refused(&s->owner->tally, cause, cause_status(cause), (struct tally_from){.client = client},
+                  str_of(why), http_mono_ms());
 }
 
 /* A connection ends with a request that is not answered. evhttp frees the request, or has detached it. */
@@ -191,9 +194,8 @@ static bool has_room_for_answer(const struct http_server *s, const struct route 
            http_server_answer_bytes(s) <= HTTP_MAX_ANSWERS;
 }
 
-static void on_request(struct evhttp_request *req, void *arg)
+static void serve(const struct http_server *by, struct evhttp_request *req)
 {
-    const struct http_server *by = arg;
     struct http_server *s = by->owner;
     struct http_request r;
 
@@ -224,6 +226,25 @@ static void on_request(struct evhttp_request *req, void *arg)
         (void)evbuffer_drain(body, evbuffer_get_length(body));
     }
     http_request_done(&r);
+}
+
+static void on_request(struct evhttp_request *req, void *arg)
+{
+    const struct http_server *by = arg;
+
+    by->owner->in_request = true;
+    serve(by, req);
+    by->owner->in_request = false;
+}
+
+const char *http_server_date(struct http_server *s)
+{
+    return reply_date(&s->date, time(NULL));
+}
+
+bool http_server_in_request(const struct http_server *s)
+{
+    return s->in_request;
 }
 
 static bool add_route(struct http_server *s, enum http_method method, const char *path, http_handler *handler,
@@ -381,8 +402,8 @@ struct http_server *http_server_new(struct event_base *base, const struct http_c
 void http_server_stop_accepting(struct http_server *s)
 {
     s->is_stopped = true;
-    acceptor_stop(s->acceptor);
     guard_close_idle(s->guards);
+    acceptor_stop(s->acceptor);
     if (s->admin)
         http_server_stop_accepting(s->admin);
 }
@@ -415,7 +436,9 @@ void http_server_report_damaged(struct http_server *s, uint64_t id)
 
 size_t http_server_unanswered(const struct http_server *s)
 {
-    return guard_unanswered(s->guards) + (s->admin ? guard_unanswered(s->admin->guards) : 0);
+    size_t n = guard_unanswered(s->guards) + (s->is_stopped ? acceptor_queued(s->acceptor) : 0);
+
+    return n + (s->admin ? http_server_unanswered(s->admin) : 0);
 }
 
 struct tally *http_server_tally(struct http_server *s)
@@ -489,7 +512,7 @@ void http_server_free(struct http_server *s)
             evhttp_request_free(req);
     http_server_free(s->admin);
     s->admin = NULL; /* who is told of the end of connections may ask for guards */
-    acceptor_stop(s->acceptor);
+    acceptor_close(s->acceptor);
     if (s->http)
         evhttp_free(s->http);
     guard_set_free(s->guards);

@@ -56,8 +56,9 @@ bool http_config_check(const struct http_config *config, const struct reporter *
  * line in err that names the address or the file. base, config and reporter outlive the server. */
 struct http_server *http_server_new(struct event_base *base, const struct http_config *config,
                                     const struct reporter *reporter, char err[static HTTP_ERROR]);
-/* Closes the listeners and the connections that wait for a next request and have not begun to send it; the others go on
- * to be answered, and their connections end with the answer (RFC 9112 section 9.6). */
+/* Closes the connections that wait for a next request and have not begun to send it, and the listeners, once they have
+ * accepted who is connected already; the others go on to be answered, and their connections end with the answer (RFC 9112
+ * section 9.6). */
 void http_server_stop_accepting(struct http_server *s);
 /* Reads the files of TLS again now (SIGHUP); they are also read again when they change. */
 void http_server_reload(struct http_server *s);
@@ -68,7 +69,8 @@ void http_server_set_queued(struct http_server *s, uint64_t bytes);
 uint64_t http_server_answer_bytes(const struct http_server *s);
 /* Requests accepted and not yet answered completely. */
 size_t http_server_pending(const struct http_server *s);
-/* Connections to which an answer is owed: a request is being answered or received. For the end: it looks at each. */
+/* Connections to which an answer is owed: a request is being answered or received, or, when the server stops, they are not
+ * yet accepted. For the end: it looks at each. */
 size_t http_server_unanswered(const struct http_server *s);
 /* The body of a stored record does not have its checksum, and is left out of an answer: says so, at most once a second. */
 void http_server_report_damaged(struct http_server *s, uint64_t id);

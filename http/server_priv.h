@@ -53,6 +53,10 @@ struct pending *http_server_requests(struct http_server *s);
 /* NULL when the connection has none any more. */
 struct guard *http_server_guard(const struct http_server *s, struct evhttp_connection *evcon);
 bool http_server_is_stopped(const struct http_server *s);
+/* For an answer that is given now. */
+const char *http_server_date(struct http_server *s);
+/* Whether a handler is running: its request is valid until it returns, answered or not. */
+bool http_server_in_request(const struct http_server *s);
 
 /* Routes: method and path -> handler. route.c. */
 enum route_access {
@@ -81,6 +85,8 @@ void routes_allowed(const struct routes *routes, unsigned serves, struct str pat
 /* For who asked for another path: a sentence with all of them. */
 struct str routes_none(const struct routes *routes, unsigned serves, char out[static ROUTES_NONE]);
 
+/* Of a listener's queue; the kernel lowers it to net.core.somaxconn. */
+#define LISTEN_BACKLOG    4096
 #define LISTEN_FLAG       "--listen"
 #define ADMIN_LISTEN_FLAG "--admin-listen"
 /* A listening, non-blocking socket for "host:port", or -1 with one line in err, which begins with the flag. listen.c. */

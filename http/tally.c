@@ -8,11 +8,8 @@
 #include "http/reply_priv.h"
 #include "http/server.h"
 
-#include <arpa/inet.h>
 #include <event2/event.h>
-#include <netinet/in.h>
-#include <stdio.h>
-#include <sys/socket.h>
+#include <event2/http.h>
 
 static const struct {
     const char *label;
@@ -145,7 +142,8 @@ void tally_answered(struct tally *t, int status)
     t->numbers.requests[i]++;
 }
 
-void tally_hold(struct event *rest)
+/* Unless it is armed. */
+static void hold(struct event *rest)
 {
     const struct timeval in = {.tv_sec = TALLY_REPORT_MS / 1000};
 
@@ -153,36 +151,35 @@ void tally_hold(struct event *rest)
         (void)evtimer_add(rest, &in);
 }
 
-static bool may_report(struct tally *t, struct tally_line *line, int64_t now_ms)
+bool tally_is_due(struct event *rest, struct tally_line *line, int64_t now_ms)
 {
-    line->since++;
-    if (line->reported_ms && now_ms + 1 - line->reported_ms < TALLY_REPORT_MS) {
-        tally_hold(t->rest);
-        return false;
-    }
-    line->reported_ms = now_ms + 1;
-    return true;
+    if (tally_line_add(line, now_ms))
+        return true;
+    hold(rest);
+    return false;
 }
 
-const char *tally_peer(int fd, char out[static TALLY_PEER])
+bool tally_is_rest_due(struct event *rest, struct tally_line *line, int64_t now_ms)
+{
+    enum tally_rest due = tally_line_rest(line, now_ms);
+
+    if (due == TALLY_REST_LATER)
+        hold(rest);
+    return due == TALLY_REST_NOW;
+}
+
+const char *tally_client(struct evhttp_connection *evcon)
 {
     static const char mapped[] = "::ffff:"; /* IPv4, to a listener for both families */
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    } a = {.any.sa_family = AF_UNSPEC};
-    socklen_t len = sizeof a;
+    char *address;
+    ev_uint16_t port;
 
-    (void)snprintf(out, TALLY_PEER, "unknown");
-    if (getpeername(fd, &a.any, &len) != 0)
-        return out;
-    if (a.any.sa_family == AF_INET)
-        (void)inet_ntop(AF_INET, &a.v4.sin_addr, out, TALLY_PEER);
-    if (a.any.sa_family != AF_INET6)
-        return out;
-    (void)inet_ntop(AF_INET6, &a.v6.sin6_addr, out, TALLY_PEER);
-    return IN6_IS_ADDR_V4MAPPED(&a.v6.sin6_addr) ? out + strlen(mapped) : out;
+    if (!evcon)
+        return "unknown";
+    evhttp_connection_get_peer(evcon, &address, &port);
+    if (strchr(address, '.') && strncmp(address, mapped, strlen(mapped)) == 0)
+        return address + strlen(mapped);
+    return address;
 }
 
 /* client: NULL for many. */
@@ -194,19 +191,17 @@ static void say_refused(struct tally *t, enum http_cause cause, int status, cons
     /* A field without a name ends the list. */
     REPORT(t->reporter, level, status == 401 ? "request denied" : "request refused",
            FIELD_INT("status", status), FIELD_TEXT("cause", causes[cause].label), FIELD_STR("error", why),
-           FIELD_INT("requests", t->causes[cause].since), FIELD_TEXT(client ? "client" : NULL, client),
+           FIELD_INT("requests", tally_line_take(&t->causes[cause])),
+           FIELD_TEXT(client ? "client" : NULL, client),
            FIELD_STR(path.len ? "path" : NULL, str_cut_utf8(path, TALLY_PATH)));
-    t->causes[cause].since = 0;
 }
 
 void tally_refused(struct tally *t, enum http_cause cause, int status, struct tally_from from, struct str why,
                    int64_t now_ms)
 {
-    char peer[TALLY_PEER];
-
     t->numbers.rejected[cause]++;
-    if (may_report(t, &t->causes[cause], now_ms))
-        say_refused(t, cause, status, tally_peer(from.fd, peer), from.path, why);
+    if (tally_is_due(t->rest, &t->causes[cause], now_ms))
+        say_refused(t, cause, status, from.client, from.path, why);
     else
         t->numbers.lines_dropped++;
 }
@@ -214,46 +209,29 @@ void tally_refused(struct tally *t, enum http_cause cause, int status, struct ta
 bool tally_paused(struct tally *t, enum http_pause pause, int64_t now_ms)
 {
     t->numbers.paused[pause]++;
-    return may_report(t, &t->pauses[pause], now_ms);
+    return tally_is_due(t->rest, &t->pauses[pause], now_ms);
 }
 
 bool tally_shed(struct tally *t, int64_t now_ms)
 {
     t->numbers.shed++;
-    return may_report(t, &t->shed, now_ms);
+    return tally_is_due(t->rest, &t->shed, now_ms);
 }
 
 void tally_damaged(struct tally *t, uint64_t id, int64_t now_ms)
 {
-    if (!may_report(t, &t->damaged, now_ms))
+    if (!tally_is_due(t->rest, &t->damaged, now_ms))
         return;
     REPORT(t->reporter, REPORT_ERROR, "a stored body is damaged and is left out of an answer",
-           FIELD_INT("id", id), FIELD_INT("bodies", t->damaged.since));
-    t->damaged.since = 0;
-}
-
-/* False as long as it is to wait. */
-static bool may_tell_rest(struct tally *t, struct tally_line *line, int64_t now_ms)
-{
-    if (line->since == 0)
-        return false;
-    if (now_ms < line->reported_ms - 1 + TALLY_REST_MS) {
-        tally_hold(t->rest);
-        return false;
-    }
-    if (now_ms != INT64_MAX)
-        line->reported_ms = now_ms + 1;
-    return true;
+           FIELD_INT("id", id), FIELD_INT("bodies", tally_line_take(&t->damaged)));
 }
 
 void tally_tell_rest(struct tally *t, int64_t now_ms)
 {
     for (int i = 0; i < N_CAUSES; i++)
-        if (may_tell_rest(t, &t->causes[i], now_ms))
+        if (tally_is_rest_due(t->rest, &t->causes[i], now_ms))
             say_refused(t, (enum http_cause)i, causes[i].status, NULL, STR_NONE, STR(TALLY_REST_SAYS));
-    if (may_tell_rest(t, &t->damaged, now_ms)) {
+    if (tally_is_rest_due(t->rest, &t->damaged, now_ms))
         REPORT(t->reporter, REPORT_ERROR, "stored bodies are damaged and were left out of answers",
-               FIELD_INT("bodies", t->damaged.since));
-        t->damaged.since = 0;
-    }
+               FIELD_INT("bodies", tally_line_take(&t->damaged)));
 }

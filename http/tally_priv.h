@@ -8,14 +8,14 @@
 #define FES_HTTP_TALLY_PRIV_H
 
 #include "http/auth.h"
+#include "http/tally_line_priv.h"
 #include "http/tls_priv.h"
 #include "store/metric.h"
 #include "store/report.h"
 
 struct event;
+struct evhttp_connection;
 
-#define TALLY_REPORT_MS 1000 /* between two reports of one cause */
-#define TALLY_REST_MS   2000 /* after the last one: then what came since is told without waiting for another */
 #define TALLY_REST_SAYS "as in the line before; these had no line of their own"
 
 /* Why a request is refused: name, label of the metric, status. The first eleven are the guard's, before routing. */
@@ -77,11 +77,6 @@ struct http_numbers {
     uint64_t answer_bytes;
 };
 
-struct tally_line {
-    int64_t reported_ms; /* 0: never */
-    uint64_t since;      /* how many, since then */
-};
-
 struct tally {
     const struct reporter *reporter;
     struct event *rest; /* timer that calls tally_tell_rest; NULL: none */
@@ -100,18 +95,18 @@ extern const struct metric tally_metrics[];
 /* now_ms: on a clock that only goes forward. */
 
 void tally_answered(struct tally *t, int status);
-/* From where it came: looked at only for a line. */
+/* From where it came. */
 struct tally_from {
-    int fd; /* the connection; -1: it is gone */
+    const char *client; /* as of tally_client */
     struct str
         path; /* without the query, written up to TALLY_PATH bytes; STR_NONE where no request was read */
 };
 /* why: one sentence, never a secret. */
 void tally_refused(struct tally *t, enum http_cause cause, int status, struct tally_from from, struct str why,
                    int64_t now_ms);
-/* Host of the other end, "unknown" when that is not known any more. Returns out. */
-#define TALLY_PEER 64
-const char *tally_peer(int fd, char out[static TALLY_PEER]);
+/* Host of the other end as it was when the connection was accepted: a socket that was reset does not know it any more.
+ * "unknown" for NULL: the connection is gone. Of the connection's memory. */
+const char *tally_client(struct evhttp_connection *evcon);
 /* True when it is to be reported. */
 bool tally_paused(struct tally *t, enum http_pause pause, int64_t now_ms);
 /* The same for a connection that ends for want of room. */
@@ -122,7 +117,9 @@ void tally_damaged(struct tally *t, uint64_t id, int64_t now_ms);
 /* Tells how many had no line, for each kind whose last one is TALLY_REST_MS old, and arms the timer for the others. now_ms
  * is INT64_MAX at the end: for all. */
 void tally_tell_rest(struct tally *t, int64_t now_ms);
-/* Something had no line: arms the timer unless it is. rest may be NULL. */
-void tally_hold(struct event *rest);
+/* tally_line_add and tally_line_rest with the timer: true when a line is to be written; else the timer is armed where it has
+ * to be. rest may be NULL. */
+bool tally_is_due(struct event *rest, struct tally_line *line, int64_t now_ms);
+bool tally_is_rest_due(struct event *rest, struct tally_line *line, int64_t now_ms);
 
 #endif

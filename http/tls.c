@@ -50,8 +50,7 @@ struct tls {
     int64_t looked_ms;
     struct {
         uint64_t n;
-        uint64_t unreported;
-        int64_t reported_ms; /* 0: never */
+        struct tally_line line;
     } failed[N_TLS_FAILURES];
     struct event *rest; /* NULL: none */
 };
@@ -400,23 +399,16 @@ bool tls_renew(struct tls *t, SSL *ssl)
 static void say_failed(struct tls *t, enum tls_failure cause, const char *why, const char *client)
 {
     REPORT(t->reporter, REPORT_WARN, "TLS handshake failed", FIELD_TEXT("cause", failures[cause]),
-           FIELD_TEXT("error", why), FIELD_INT("handshakes", t->failed[cause].unreported),
+           FIELD_TEXT("error", why), FIELD_INT("handshakes", tally_line_take(&t->failed[cause].line)),
            FIELD_TEXT(client ? "client" : NULL, client));
-    t->failed[cause].unreported = 0;
 }
 
-void tls_report_failed(struct tls *t, enum tls_failure cause, const char *why, int fd, int64_t mono_ms)
+void tls_report_failed(struct tls *t, enum tls_failure cause, const char *why, const char *client,
+                       int64_t mono_ms)
 {
-    char peer[TALLY_PEER];
-
     t->failed[cause].n++;
-    t->failed[cause].unreported++;
-    if (t->failed[cause].reported_ms && mono_ms - t->failed[cause].reported_ms < TALLY_REPORT_MS) {
-        tally_hold(t->rest);
-        return;
-    }
-    say_failed(t, cause, why, tally_peer(fd, peer));
-    t->failed[cause].reported_ms = mono_ms;
+    if (tally_is_due(t->rest, &t->failed[cause].line, mono_ms))
+        say_failed(t, cause, why, client);
 }
 
 void tls_set_rest(struct tls *t, struct event *rest)
@@ -426,16 +418,9 @@ void tls_set_rest(struct tls *t, struct event *rest)
 
 void tls_tell_rest(struct tls *t, int64_t mono_ms)
 {
-    for (int i = 0; i < N_TLS_FAILURES; i++) {
-        if (t->failed[i].unreported == 0)
-            continue;
-        if (mono_ms - TALLY_REST_MS < t->failed[i].reported_ms) {
-            tally_hold(t->rest);
-            continue;
-        }
-        say_failed(t, (enum tls_failure)i, TALLY_REST_SAYS, NULL);
-        t->failed[i].reported_ms = mono_ms;
-    }
+    for (int i = 0; i < N_TLS_FAILURES; i++)
+        if (tally_is_rest_due(t->rest, &t->failed[i].line, mono_ms))
+            say_failed(t, (enum tls_failure)i, TALLY_REST_SAYS, NULL);
 }
 
 uint64_t tls_failed(const struct tls *t, enum tls_failure cause)

@@ -44,6 +44,7 @@ struct tls_conn {
     struct bufferevent *bev; /* its owner is the caller */
     SSL *ssl;                /* owned by bev */
     struct event *readable;  /* NULL from TLS_BEGUN on */
+    const char *client;      /* borrowed; NULL: not started */
     enum tls_phase phase;
     struct tls_hooks hooks;
     struct {
@@ -200,8 +201,9 @@ struct bufferevent *tls_conn_bufferevent(struct tls_conn *c)
     return c->bev;
 }
 
-bool tls_conn_start(struct tls_conn *c)
+bool tls_conn_start(struct tls_conn *c, const char *client)
 {
+    c->client = client;
     (void)bufferevent_disable(c->bev, EV_READ);
     c->phase = TLS_WAITING;
     c->readable = event_new(c->gate->base, bufferevent_getfd(c->bev), EV_READ | EV_PERSIST, on_readable, c);
@@ -282,8 +284,7 @@ static void report_failure(const struct tls_conn *c)
         why = X509_verify_cert_error_string(verified);
     else if (ERR_reason_error_string(error))
         why = ERR_reason_error_string(error);
-    tls_report_failed(c->gate->tls, cause_of(error, verified), why, bufferevent_getfd(c->bev),
-                      http_mono_ms());
+    tls_report_failed(c->gate->tls, cause_of(error, verified), why, c->client, http_mono_ms());
 }
 
 void tls_conn_free(struct tls_conn *c)

@@ -54,8 +54,9 @@ void tls_reload(struct tls *t, int64_t mono_ms);
 SSL *tls_ssl(struct tls *t);
 /* Has an end that has not begun use the pair that is in use now. False when out of memory: then it must not begin. */
 bool tls_renew(struct tls *t, SSL *ssl);
-/* A handshake failed on that socket: counted, and reported once a second at most for each cause, with the number since. */
-void tls_report_failed(struct tls *t, enum tls_failure cause, const char *why, int fd, int64_t mono_ms);
+/* A handshake with that host failed: counted, and reported once a second at most for each cause, with the number since. */
+void tls_report_failed(struct tls *t, enum tls_failure cause, const char *why, const char *client,
+                       int64_t mono_ms);
 /* The timer that calls tls_tell_rest, borrowed; and what tally_tell_rest is for refused requests. */
 void tls_set_rest(struct tls *t, struct event *rest);
 void tls_tell_rest(struct tls *t, int64_t mono_ms);
@@ -80,8 +81,9 @@ struct tls_conn *tls_conn_new(struct tls_gate *gate, const struct tls_hooks *hoo
 /* To be read and written like any other; closes its socket when it is freed, which is the caller's task, after
  * tls_conn_free. */
 struct bufferevent *tls_conn_bufferevent(struct tls_conn *c);
-/* The bufferevent has its socket, and has not read from it. False when out of memory: end the connection. */
-bool tls_conn_start(struct tls_conn *c);
+/* The bufferevent has its socket, and has not read from it. client: the other end's host, for the log; outlives c. False
+ * when out of memory: end the connection. */
+bool tls_conn_start(struct tls_conn *c, const char *client);
 /* evhttp has just been given an answer to write, or is about to get its end: has it told that the answer is written when
  * it is. Holds until evhttp sets its callbacks again, which it does with each answer. */
 void tls_conn_mind_writes(struct tls_conn *c);

@@ -100,6 +100,7 @@ def test_readers_that_do_not_read_have_a_bound(make_server):
     (["--nope"], "--nope"), (["--listen"], "--listen"), (["--listen", "nonsense", "--no-kube"], "nonsense"),
     (["--check", "--listen", "nonsense", "--no-kube"], "nonsense"),
     (["--default-timeout", "soon"], "--default-timeout"), (["--log-level", "loud", "--no-kube"], "--log-level"),
+    (["--log-format", "xml", "--no-kube"], '--log-format: "xml" is neither json nor text'),
     (["--ref", "noslash", "--kube-api", "http://127.0.0.1:1"], "--ref"), (["frobnicate"], "frobnicate"), ([], "--kube-api"),
     (["--ref", "noslash", "--no-kube"], '--ref: "noslash"'), (["--check", "--ref", "foo", "--no-kube"], '--ref: "foo"'),
     (["serve", "extra", "--no-kube"], ": extra: one word too many after serve"), (["verify", "it"], ": it: one word"),
@@ -216,6 +217,18 @@ def test_item_56_expired_token_and_its_replacement(fake, make_server, tmp_path):
     assert "0utdated-s3cret" not in server.process.stderr(), "a secret in the log"
     token.write_text(fake.token())
     wait_until(lambda: runs_part(server)["ready"], deadline=40, what="the new token is used")
+
+
+def test_the_token_of_the_api_server_is_in_no_log(fake, make_server):
+    """Neither while all is well, at the level that says most, nor when it is refused, nor that which replaces it."""
+    server = make_server("--log-level", "debug", fake=fake)
+    fake.create_customrun("a", "a")
+    fake.wait_condition("customruns", "a", "Unknown", "Waiting")
+    assert server.post({"metadata": {"revision": "a"}, "reason": "ReconciliationSucceeded"}).status == 200
+    fake.wait_condition("customruns", "a", "True")
+    assert server.terminate() == 0
+    assert "event stored" in server.process.stderr() and len(fake.token()) > 8
+    assert fake.token().strip() not in server.process.stderr()
 
 
 def test_api_server_that_is_not_there(make_server, make_fake):

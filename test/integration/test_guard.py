@@ -263,3 +263,29 @@ def test_heads_and_bodies_have_deadlines(make_server):
         assert f'http_rejected_total{{cause="{cause}"}} 50\n' in text, cause
     for client, _ in clients.values():
         client.close()
+
+
+@pytest.mark.slow
+def test_how_long_a_connection_may_be_idle(make_server):
+    """120 s: not the 90 s after which Flux's side lets go of it, or its next notification would meet a closed socket."""
+    server = make_server()
+    assert server.post(EVENT).status == 200
+    with server.socket() as idle:
+        idle.sendall(post_bytes() + EVENT)
+        assert idle.recv(4096).startswith(b"HTTP/1.1 200 ")
+        start = time.monotonic()
+        wait_until(lambda: select.select([idle], [], [], 0.5)[0], 150, "the server ends it")
+        assert idle.recv(4096) == b""
+        assert 119 < time.monotonic() - start < 135
+
+
+@pytest.mark.slow
+def test_whoever_waits_for_an_answer_is_not_idle(make_server):
+    """A /wait is quiet for longer than an idle connection may be, and gets its answer."""
+    server = make_server()
+    with server.socket() as client:
+        client.sendall(b"GET /wait?revision=r&timeout=1h HTTP/1.1\r\nHost: x\r\n\r\n")
+        start = time.monotonic()
+        assert not select.select([client], [], [], 125)[0], f"it ended after {time.monotonic() - start:.1f} s"
+        assert server.post(b'{"metadata":{"revision":"r"},"reason":"BuildFailed","severity":"error"}').status == 200
+        assert client.recv(4096).startswith(b"HTTP/1.1 409 ")

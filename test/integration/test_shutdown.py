@@ -18,6 +18,7 @@ from test_stream import Stream
 SENDERS = 64
 WAITS = 100
 STREAMS = 20
+QUEUED = 200
 
 
 def stopping(server):
@@ -47,6 +48,28 @@ def test_a_body_that_is_on_its_way(make_server, expect):
     server.process.killed = False
     server.restart()
     assert server.get("/events/1").json()["reason"] == "bye"
+
+
+def test_clients_that_are_connected_and_not_yet_accepted(make_server):
+    """The kernel has connected them and taken their requests while the server had no turn."""
+    server = make_server()
+    server.process.killed = True
+    server.process.signal(signal.SIGSTOP)
+    clients = [server.socket() for _ in range(QUEUED)]
+    for number, client in enumerate(clients):
+        body = b'{"reason":"%d"}' % number
+        client.sendall(b"POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    server.process.signal(signal.SIGTERM)
+    server.process.signal(signal.SIGCONT)
+    for client in clients:
+        with client:
+            answer = client.recv(4096)
+        assert answer.startswith(b"HTTP/1.1 200 ") and b"\r\nConnection: close\r\n" in answer, answer
+    assert server.process.wait_exit(5) == 0
+    assert server.logs()[-1]["unanswered"] == 0
+    server.process.killed = False
+    server.restart()
+    assert sorted(int(reason) for reason in stored(server).values()) == list(range(QUEUED))
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(make_server):
@@ -142,7 +165,7 @@ def test_under_load(make_server):
     assert len(acknowledged) == sum(len(sender.acknowledged) for sender in senders)
     for reader in readers:
         ids = reader.stream.ids()
-        assert reader.stream.whole and ids == list(range(1, len(ids) + 1))
+        assert reader.stream.whole and not reader.stream.was_reset() and ids == list(range(1, len(ids) + 1))
     server.process.killed = False
     server.restart()
     assert stored(server) == acknowledged, "what was stored was answered, and what was answered is stored"

@@ -145,6 +145,18 @@ static void test_credentials(void)
     }
 }
 
+static bool accepts(uint16_t port)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    CHECK(fd >= 0);
+    bool accepted = connect(fd, (const struct sockaddr *)&to, sizeof to) == 0;
+    close(fd);
+    return accepted;
+}
+
 /* Each listener serves its own routes, and each names what it does not serve. */
 static void test_admin_listener(void)
 {
@@ -182,6 +194,9 @@ static void test_admin_listener(void)
     (void)ask(&app, &c, app.rig.port, REQUEST("GET /none", ""));
     CHECK_HAS(client_in(&c), STR("served are /kept, /probe\"}"));
     client_close(&c);
+    harness_case("neither accepts when the process stops");
+    http_server_stop_accepting(app.rig.server);
+    CHECK(!accepts(app.rig.port) && !accepts(app.admin_port));
     stop(&app);
 }
 

@@ -4,8 +4,12 @@
 #include "lmdb_fails.h"
 
 #include "http/events_priv.h"
+#include "http/pending_priv.h"
+#include "http/server_priv.h"
 
 #include <dirent.h>
+#include <event2/buffer.h>
+#include <event2/http.h>
 #include <jansson.h>
 #include <sys/stat.h>
 
@@ -217,6 +221,14 @@ static void test_golden_comes_back(void)
     stop(&app);
 }
 
+static uint64_t body_bytes(const struct app *app)
+{
+    struct metric_source source = http_server_metrics(app->rig.server);
+
+    return ((const struct http_numbers *)source.collect(source.arg))->body_bytes;
+}
+
+/* And its body counts among those of HTTP_MAX_BODIES as long. */
 static void test_not_acknowledged_before_the_commit(void)
 {
     struct app app;
@@ -233,10 +245,15 @@ static void test_not_acknowledged_before_the_commit(void)
     client_poll(&c);
     CHECK_INT(c.len, 0);
     CHECK_INT(http_server_pending(app.rig.server), 1);
+    CHECK_INT(body_bytes(&app), 2);
+    struct evhttp_request *held = pending_get(http_server_requests(app.rig.server), 1);
+    CHECK(held != NULL);
+    CHECK_INT(evbuffer_get_length(evhttp_request_get_input_buffer(held)), 0); /* the store has it */
     app.hold = false;
     struct str body;
     CHECK_INT(client_answer(&c, &body), 200);
     CHECK_STR(body, STR("{\"id\":\"1\"}\n"));
+    CHECK_INT(body_bytes(&app), 0);
     client_close(&c);
     stop(&app);
 }
@@ -565,7 +582,9 @@ static void test_long_scan_takes_turns(void)
     char target[64] = "/events?limit=1000";
     int n = 0;
     for (int page = 0; page < 5; page++) {
+        before = app.ticks;
         CHECK_INT(get(&c, target, &body), 200);
+        CHECK(app.ticks - before >= 1000 / LIST_TURN_ANSWERS); /* writing them out takes its time too */
         json_t *array = json_loadb(body.at, body.len, 0, NULL);
         CHECK_INT(json_array_size(array), 1000);
         json_t *first = json_object_get(json_array_get(array, 0), "id");
@@ -575,6 +594,12 @@ static void test_long_scan_takes_turns(void)
         CHECK_INT(str_has(client_in(&c), STR("rel=\"next\"")), page < 4);
         snprintf(target, sizeof target, "/events?limit=1000&after=%d", n);
     }
+
+    harness_case("too many at once");
+    app.events->n_lists += LIST_MAX_RUNNING;
+    CHECK_INT(get(&c, "/events", &body), 503);
+    app.events->n_lists -= LIST_MAX_RUNNING;
+    CHECK_INT(get(&c, "/events?limit=1", &body), 200);
 
     harness_case("the client leaves during a scan; the end comes during another");
     client_next(&c);

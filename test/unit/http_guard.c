@@ -62,6 +62,7 @@ static const struct row rows[] = {
     ROW("space in the target", "GET /a b HTTP/1.1\r\n" H "\r\n", 400),
     ROW("space after the version", "GET / HTTP/1.1 \r\n" H "\r\n", 400),
     ROW("control byte in the target", "GET /\x01 HTTP/1.1\r\n" H "\r\n", 400),
+    ROW("DEL in the target", "GET /\x7F HTTP/1.1\r\n" H "\r\n", 400),
     ROW("eighth bit in the target", "GET /\xC3\xA9 HTTP/1.1\r\n" H "\r\n", 400),
     ROW("fragment in the target", "GET /#a HTTP/1.1\r\n" H "\r\n", 400),
     ROW("target without slash", "GET a HTTP/1.1\r\n" H "\r\n", 400),
@@ -126,6 +127,22 @@ static void start(struct rig *rig, const struct guard_limits *limits)
     CHECK(http_route(rig->server, HTTP_POST, "/ok", on_ok, rig));
 }
 
+static struct guard_limits small(void)
+{
+    struct guard_limits l;
+    http_default_limits(&l);
+    l.linger_ms = 50;
+    return l;
+}
+
+/* What ends is not ended by the deadline for lingering. */
+static struct guard_limits patient(void)
+{
+    struct guard_limits l = small();
+    l.linger_ms = 10 * WAIT_MS;
+    return l;
+}
+
 static bool guarded(int status)
 {
     return status != 200 && status != 404;
@@ -133,11 +150,12 @@ static bool guarded(int status)
 
 static void test_table_on_sockets(void)
 {
+    struct guard_limits limits = patient();
     struct rig rig;
     struct client c;
 
     for (int split = 0; split < 2; split++) {
-        start(&rig, NULL);
+        start(&rig, &limits);
         for (const struct row *row = rows; row < rows + ROWS; row++) {
             struct str body;
             harness_case("%s%s", row->name, split ? ", byte by byte" : "");
@@ -257,31 +275,46 @@ static void test_head_too_large(void)
     rig_stop(&rig);
 }
 
-/* The refusal reaches a client that goes on sending a body that nobody reads. */
+/* The refusal reaches a client that goes on sending a body that nobody wants: it is read, to the last byte. */
 static void test_413_is_seen_while_sending(void)
 {
+    static char body[5 << 20];
+    struct guard_limits limits = patient();
     struct rig rig;
     struct client c;
-    static char body[1 << 20];
 
-    start(&rig, NULL);
+    start(&rig, &limits);
     client_open(&c, &rig);
     client_text(&c, "POST /ok HTTP/1.1\r\n" H "Content-Length: 5242880\r\n\r\n");
-    for (int i = 0; i < 5; i++)
-        client_send(&c, (struct str){body, sizeof body});
+    for (size_t sent = 0; sent < sizeof body;) {
+        ssize_t n = client_try_send(&c, body + sent, sizeof body - sent);
+        CHECK(n > 0 || errno == EAGAIN);
+        sent += n > 0 ? (size_t)n : 0;
+        rig_loop(&rig, EVLOOP_NONBLOCK);
+    }
     CHECK_INT(client_answer(&c, NULL), 413);
+    client_wait_closed(&c);
     CHECK(!c.reset);
     CHECK_INT(served, 0);
     client_close(&c);
     rig_stop(&rig);
 }
 
-static struct guard_limits small(void)
+/* Who was refused and does not leave has seen the end of the answer, and loses the connection soon after. */
+static void test_lingering_ends(void)
 {
-    struct guard_limits l;
-    http_default_limits(&l);
-    l.linger_ms = 50;
-    return l;
+    struct guard_limits limits = small();
+    struct rig rig;
+    struct client c;
+
+    start(&rig, &limits);
+    client_open(&c, &rig);
+    client_text(&c, "BREW / HTTP/1.1\r\n");
+    CHECK_INT(client_answer(&c, NULL), 405);
+    client_wait_closed(&c);
+    RIG_UNTIL(&rig, http_server_connections(rig.server) == 0);
+    client_close(&c);
+    rig_stop(&rig);
 }
 
 /* A byte now and then does not move a deadline. */
@@ -648,6 +681,7 @@ int main(void)
                                        TEST(test_pipelining),
                                        TEST(test_head_too_large),
                                        TEST(test_413_is_seen_while_sending),
+                                       TEST(test_lingering_ends),
                                        TEST(test_deadlines_are_absolute),
                                        TEST(test_body_total),
                                        TEST(test_idle_limit),

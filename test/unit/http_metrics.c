@@ -232,7 +232,7 @@ static void test_one_line_a_second_for_each_cause(void)
     struct tally t = {.reporter = &reporter};
 
     for (int64_t ms = 0; ms < 10 * TALLY_REPORT_MS; ms += 10)
-        tally_refused(&t, CAUSE_BAD_EVENT, 400, (struct tally_from){.fd = -1}, STR("no"), ms);
+        tally_refused(&t, CAUSE_BAD_EVENT, 400, (struct tally_from){.client = "::1"}, STR("no"), ms);
     CHECK_INT(said.n, 10);
     CHECK_INT(said.requests, 100);
     CHECK_TEXT(said.cause, "bad_event");
@@ -241,7 +241,7 @@ static void test_one_line_a_second_for_each_cause(void)
     CHECK_INT(t.numbers.rejected[CAUSE_BAD_EVENT], 1000);
     CHECK_INT(t.numbers.lines_dropped, 990);
     /* Another cause is not hidden by a flood of the first. */
-    tally_refused(&t, CAUSE_WRONG_TOKEN, 401, (struct tally_from){-1, STR("/events")}, STR("no"),
+    tally_refused(&t, CAUSE_WRONG_TOKEN, 401, (struct tally_from){"::1", STR("/events")}, STR("no"),
                   10 * TALLY_REPORT_MS - 1);
     CHECK_INT(said.n, 11);
     CHECK_INT(said.requests, 1);
@@ -258,7 +258,7 @@ static void test_the_rest_is_told(void)
     struct tally t = {.reporter = &reporter};
 
     for (int64_t ms = 0; ms < 50; ms += 10) {
-        tally_refused(&t, CAUSE_WRONG_TOKEN, 401, (struct tally_from){-1, STR("/events")}, STR("no"), ms);
+        tally_refused(&t, CAUSE_WRONG_TOKEN, 401, (struct tally_from){"::1", STR("/events")}, STR("no"), ms);
         tally_damaged(&t, 7, ms);
     }
     CHECK_INT(said.n, 2);
@@ -271,7 +271,7 @@ static void test_the_rest_is_told(void)
     CHECK_TEXT(said.path, "");
     tally_tell_rest(&t, 2 * TALLY_REST_MS); /* there is no more */
     CHECK_INT(said.n, 4);
-    tally_refused(&t, CAUSE_WRONG_TOKEN, 401, (struct tally_from){-1, STR("/events")}, STR("no"),
+    tally_refused(&t, CAUSE_WRONG_TOKEN, 401, (struct tally_from){"::1", STR("/events")}, STR("no"),
                   TALLY_REST_MS + 10);
     CHECK_INT(said.n, 4); /* that was a line, too */
     tally_tell_rest(&t, INT64_MAX);

@@ -4,6 +4,7 @@
 
 #include "http/health.h"
 #include "http/pending_priv.h"
+#include "http/reply_priv.h"
 
 #include <sys/epoll.h>
 #include <sys/resource.h>
@@ -58,6 +59,15 @@ static void on_post(void *arg, struct http_request *r)
     http_reply(app->rig.server, http_request_id(r), &reply);
 }
 
+/* A request is valid until its handler returns, answered or not. */
+static void on_post_and_look(void *arg, struct http_request *r)
+{
+    struct app *app = arg;
+
+    on_post(arg, r);
+    app->body_len = http_request_body(r).len;
+}
+
 #define BIG (16 << 20) /* more than the kernel takes for a client that does not read */
 
 static void on_big(void *arg, struct http_request *r)
@@ -86,6 +96,15 @@ static void answer(struct app *app, uint64_t id)
 {
     struct http_reply reply = {.status = 200, .body = STR("{\"late\":true}")};
     http_reply(app->rig.server, id, &reply);
+}
+
+/* By the text behind "Date: ". */
+static double answer_age_s(const char *date)
+{
+    struct tm utc = {0};
+
+    CHECK(strptime(date, "%a, %d %b %Y %T GMT\r\n", &utc) != NULL);
+    return difftime(time(NULL), timegm(&utc));
 }
 
 static void test_routes(void)
@@ -128,7 +147,10 @@ static void test_routes(void)
         client_text(&c, bytes);
         CHECK_INT(client_answer(&c, NULL), rows[i].status);
         CHECK_HAS(client_in(&c), str_of(rows[i].has));
-        CHECK_HAS(client_in(&c), STR("\r\nDate: "));
+        const char *date = strstr(c.in, "\r\nDate: ");
+        CHECK(date != NULL);
+        CHECK(strstr(date + 1, "\r\nDate: ") == NULL);
+        CHECK(answer_age_s(date + 8) >= 0 && answer_age_s(date + 8) <= 5);
         CHECK_HAS(client_in(&c), rows[i].status == 200 ? STR("Content-Type: text/plain\r\n")
                                                        : STR("Content-Type: application/json\r\n"));
         client_next(&c);
@@ -136,6 +158,19 @@ static void test_routes(void)
     }
     client_close(&c);
     rig_stop(&app.rig);
+}
+
+static void test_date(void)
+{
+    struct reply_date date = {0};
+
+    for (int i = 0; i < 2; i++) {
+        CHECK_TEXT(reply_date(&date, 0), "Thu, 01 Jan 1970 00:00:00 GMT");
+        CHECK_TEXT(reply_date(&date, 784111777), "Sun, 06 Nov 1994 08:49:37 GMT");
+        CHECK_TEXT(reply_date(&date, 784111778), "Sun, 06 Nov 1994 08:49:38 GMT");
+        CHECK_TEXT(reply_date(&date, 784111777),
+                   "Sun, 06 Nov 1994 08:49:37 GMT"); /* a clock that is set back */
+    }
 }
 
 static void on_unread(void *arg, struct http_request *r)
@@ -325,10 +360,66 @@ static void test_answer_comes_later(void)
     client_poll(&c);
     CHECK_INT(c.len, 0);
     answer(&app, app.held[0]);
-    CHECK_INT(http_server_pending(app.rig.server), 1); /* not written yet */
+#ifndef RIG_TLS /* written before the loop's next turn */
+    CHECK_INT(http_server_pending(app.rig.server), 0);
+    client_poll(&c);
+    CHECK(c.len > 0);
+#endif
     CHECK_INT(client_answer(&c, NULL), 200);
     RIG_UNTIL(&app.rig, http_server_pending(app.rig.server) == 0);
     answer(&app, app.held[0]); /* a second answer finds nothing */
+    client_close(&c);
+    rig_stop(&app.rig);
+}
+
+#define LARGE (4 << 20) /* more than a socket takes at once */
+
+/* An answer that comes later goes out as far as the socket takes it, and the rest when it can: to a client that has ended its
+ * own side too. Where it has not, the connection goes on. */
+static void test_large_answer_comes_later(void)
+{
+    struct http_reply reply = {.status = 200, .body = {calloc(1, LARGE), LARGE}};
+    struct app app;
+    struct client c;
+    struct str body;
+
+    start(&app, NULL);
+    for (int half_closed = 0; half_closed < 2; half_closed++) {
+        harness_case("half-closed %d", half_closed);
+        client_open(&c, &app.rig);
+        client_text(&c, "POST /hold HTTP/1.1\r\n" H "Content-Length: 3\r\n\r\nabc");
+        RIG_UNTIL(&app.rig, app.n_held == (size_t)half_closed + 1);
+        if (half_closed)
+            shutdown(c.fd, SHUT_WR);
+        http_reply(app.rig.server, app.held[half_closed], &reply);
+        CHECK_INT(http_server_pending(app.rig.server), 1);
+        rig_turn(&app.rig, 5);
+        RIG_UNTIL(&app.rig, (client_poll(&c), c.len > LARGE));
+        CHECK_INT(client_answer(&c, &body), 200);
+        CHECK_INT(body.len, LARGE);
+        if (!half_closed) {
+            client_next(&c);
+            client_text(&c, "GET /echo HTTP/1.1\r\n" H "\r\n");
+            CHECK_INT(client_answer(&c, NULL), 200);
+        }
+        client_close(&c);
+        RIG_UNTIL(&app.rig, http_server_pending(app.rig.server) == 0);
+    }
+    rig_stop(&app.rig);
+    free((char *)reply.body.at);
+}
+
+static void test_request_is_valid_during_its_handler(void)
+{
+    struct app app;
+    struct client c;
+
+    start(&app, NULL);
+    CHECK(http_route(app.rig.server, HTTP_POST, "/look", on_post_and_look, &app));
+    client_open(&c, &app.rig);
+    client_text(&c, "POST /look HTTP/1.1\r\n" H "Content-Length: 3\r\n\r\nabc");
+    CHECK_INT(client_answer(&c, NULL), 200);
+    CHECK_INT(app.body_len, 3);
     client_close(&c);
     rig_stop(&app.rig);
 }
@@ -413,6 +504,16 @@ static void test_free_with_requests_in_hand(void)
         client_close(&c[i]);
 }
 
+static void refuses_connections(const struct rig *rig)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(rig->port)};
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK(connect(fd, (struct sockaddr *)&to, sizeof to) != 0);
+    CHECK_INT(errno, ECONNREFUSED);
+    close(fd);
+}
+
 static void test_stop_accepting(void)
 {
     struct app app;
@@ -428,13 +529,7 @@ static void test_stop_accepting(void)
     http_server_stop_accepting(app.rig.server);
     client_wait_closed(&idle);
 
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(app.rig.port)};
-    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    CHECK(connect(fd, (struct sockaddr *)&to, sizeof to) != 0);
-    CHECK_INT(errno, ECONNREFUSED);
-    close(fd);
-
+    refuses_connections(&app.rig);
     answer(&app, app.held[0]);
     CHECK_INT(client_answer(&busy, NULL), 200);
     CHECK_HAS(client_in(&busy), STR("\r\nConnection: close\r\n"));
@@ -442,6 +537,73 @@ static void test_stop_accepting(void)
     client_close(&idle);
     client_close(&busy);
     rig_stop(&app.rig);
+}
+
+#define QUEUED 70 /* more than are accepted in two turns */
+
+/* A client is connected when the kernel says so, which is before the server accepts it. */
+static void test_stop_while_clients_are_not_yet_accepted(void)
+{
+    struct app app;
+    struct client c[QUEUED];
+
+    start(&app, NULL);
+    for (int i = 0; i < QUEUED; i++)
+        client_open(&c[i], &app.rig);
+    http_server_stop_accepting(app.rig.server);
+    CHECK_INT(http_server_unanswered(app.rig.server), QUEUED);
+    for (int i = 0; i < QUEUED; i++) {
+        harness_case("%d", i);
+        client_text(&c[i], "GET /echo HTTP/1.1\r\n" H "\r\n");
+        CHECK_INT(client_answer(&c[i], NULL), 200);
+        CHECK_HAS(client_in(&c[i]), STR("\r\nConnection: close\r\n"));
+        client_wait_closed(&c[i]);
+    }
+    harness_case("%s", "");
+    CHECK_INT(http_server_unanswered(app.rig.server), 0);
+    refuses_connections(&app.rig);
+    for (int i = 0; i < QUEUED; i++)
+        client_close(&c[i]);
+    rig_stop(&app.rig);
+}
+
+/* Whoever has no place then is not waited for. */
+static void test_stop_without_room_for_who_is_not_accepted(void)
+{
+    struct guard_limits limits;
+    struct app app;
+    struct client c[4];
+
+    for (int idle = 0; idle <= 1; idle++) {
+        harness_case("%d idle", idle);
+        http_default_limits(&limits);
+        limits.connections = 2;
+        start(&app, &limits);
+        for (int i = 0; i < 2; i++) {
+            client_open(&c[i], &app.rig);
+            client_text(&c[i], i < idle ? "GET /echo HTTP/1.1\r\n" H "\r\n"
+                                        : "POST /hold HTTP/1.1\r\n" H "Content-Length: 3\r\n\r\nabc");
+        }
+        RIG_UNTIL(&app.rig, app.n_held == (size_t)(2 - idle));
+        if (idle)
+            CHECK_INT(client_answer(&c[0], NULL), 200);
+        for (int i = 2; i < 4; i++)
+            client_open(&c[i], &app.rig);
+        http_server_stop_accepting(app.rig.server);
+        if (!idle)
+            CHECK_INT(http_server_unanswered(app.rig.server), 2);
+        RIG_UNTIL(&app.rig, (client_poll(&c[3]), c[3].closed));
+        refuses_connections(&app.rig);
+        client_text(&c[2], "GET /echo HTTP/1.1\r\n" H "\r\n");
+        CHECK_INT(client_answer(&c[2], NULL), idle ? 200 : 0);
+        for (size_t i = 0; i < app.n_held; i++)
+            answer(&app, app.held[i]);
+        CHECK_INT(client_answer(&c[1], NULL), 200);
+        for (int i = 0; i < 4; i++)
+            client_close(&c[i]);
+        rig_stop(&app.rig);
+    }
+    harness_case("%s", "");
 }
 
 /* What has begun to come when the server stops is answered: a body on its way, a head on its way, and a request that
@@ -736,13 +898,18 @@ int main(void)
                                        TEST(test_too_many_parameters),
                                        TEST(test_head_has_no_body),
                                        TEST(test_connection_header),
+                                       TEST(test_date),
                                        TEST(test_large_body),
                                        TEST(test_answers_that_nobody_reads),
                                        TEST(test_answer_comes_later),
+                                       TEST(test_large_answer_comes_later),
+                                       TEST(test_request_is_valid_during_its_handler),
                                        TEST(test_client_leaves),
                                        TEST(test_half_closed_client),
                                        TEST(test_free_with_requests_in_hand),
                                        TEST(test_stop_accepting),
+                                       TEST(test_stop_while_clients_are_not_yet_accepted),
+                                       TEST(test_stop_without_room_for_who_is_not_accepted),
                                        TEST(test_stop_while_requests_come),
                                        TEST(test_listen_addresses),
                                        TEST(test_dead_peers_are_noticed),

@@ -9,6 +9,8 @@
 
 #include <dirent.h>
 #include <event2/buffer.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 
 #define MANY    1000
 #define WALL_MS INT64_C(1785578400000) /* 2026-08-01T10:00:00Z */
@@ -168,6 +170,18 @@ static void expect_events(struct client *c, size_t n)
     CHECK_INT(occurrences(c, "\ndata: "), n);
 }
 
+/* Nothing of the answer can have been lost to a reset, which may overtake what was sent, or come right behind the end. */
+static void wait_ended(struct client *c)
+{
+    int error = 0;
+    socklen_t len = sizeof error;
+
+    client_wait_closed(c);
+    CHECK(!c->reset);
+    CHECK_INT(getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &len), 0);
+    CHECK_INT(error, 0);
+}
+
 static bool has(const struct client *c, const char *text)
 {
     return occurrences(c, text) > 0;
@@ -212,7 +226,7 @@ static void test_stored_then_live(void)
     RIG_UNTIL(&app.rig, stream_clients(app.stream) == 3);
     CHECK_INT(http_server_pending(app.rig.server), 3);
     stream_shutdown(app.stream);
-    client_wait_closed(&from_0);
+    wait_ended(&from_0);
     CHECK(str_ends(client_in(&from_0), STR("\r\n0\r\n\r\n")));
     CHECK_INT(stream_clients(app.stream), 0);
     RIG_UNTIL(&app.rig, http_server_pending(app.rig.server) == 0);
@@ -408,6 +422,45 @@ static void test_slow_reader_gets_all(void)
     stop(&app);
 }
 
+/* Whoever is behind, because it has just come or because it takes nothing for a while, has a clean end as others do. */
+static void test_shutdown_ends_all(void)
+{
+    struct app app;
+    struct client c[READER_STATES];
+
+    start(&app);
+    store_at_once(&app, MANY);
+    for (int state = READER_LIVE; state < READER_STATES; state++)
+        if (state != READER_BEHIND)
+            follow(&c[state], &app, "?after=1000");
+    RIG_UNTIL(&app.rig, stream_clients(app.stream) == 2 && TAILQ_EMPTY(&app.stream->readers[READER_BEHIND]));
+    (void)setsockopt(c[READER_FULL].fd, SOL_SOCKET, SO_RCVBUF, &(int){1 << 16}, sizeof(int));
+    for (unsigned i = 0; i < 400 && TAILQ_EMPTY(&app.stream->readers[READER_FULL]); i++) {
+        store_one(&app, "big", i, 50000);
+        for (int turn = 0; turn < 20; turn++) /* until the kernel takes no more, either */
+            rig_loop(&app.rig, EVLOOP_NONBLOCK);
+        client_poll(&c[READER_LIVE]);
+    }
+    follow(&c[READER_BEHIND], &app, "?after=0"); /* some hundred turns away from the end */
+    RIG_UNTIL(&app.rig, stream_clients(app.stream) == READER_STATES);
+    if (TAILQ_EMPTY(&app.stream->readers[READER_FULL])) /* the kernel has taken some more meanwhile */
+        reader_move(TAILQ_FIRST(&app.stream->readers[READER_BEHIND]), READER_FULL);
+    for (int state = 0; state < READER_STATES; state++) {
+        harness_case("state %d", state);
+        CHECK(!TAILQ_EMPTY(&app.stream->readers[state]));
+    }
+    stream_shutdown(app.stream);
+    CHECK_INT(stream_clients(app.stream), 0);
+    for (int state = 0; state < READER_STATES; state++) {
+        harness_case("state %d", state);
+        wait_ended(&c[state]);
+        CHECK(str_ends(client_in(&c[state]), STR("\r\n0\r\n\r\n")));
+        client_close(&c[state]);
+    }
+    CHECK_INT(http_server_pending(app.rig.server), 0);
+    stop(&app);
+}
+
 static void test_positions(void)
 {
     static const struct {
@@ -509,12 +562,48 @@ static void test_what_retention_took_from_live_ones(void)
         RIG_UNTIL(&app.rig, store_gone(app.store) == newest + 2);
         lmdb_fails = LMDB_NONE;
         store_one(&app, "a", 3 * i + 2, 0);
-        client_wait_closed(&c);
+        wait_ended(&c);
         CHECK(str_ends(client_in(&c), STR("\r\n0\r\n\r\n")));
         CHECK_INT(occurrences(&c, "\ndata: "), 1 + i);
         client_close(&c);
         CHECK_INT(stream_clients(app.stream), 0);
     }
+    stop(&app);
+}
+
+/* The same of one that is behind because it takes nothing: it ends, and hears of the gap when it comes back. */
+static void test_what_retention_took_from_one_behind(void)
+{
+    enum { EVENTS = 200 };
+    struct app app;
+    struct client c;
+    char query[32];
+
+    start_keeping(&app, 60000);
+    store_one(&app, "a", 0, 0);
+    follow(&c, &app, "?after=0");
+    expect_events(&c, 1);
+    for (unsigned i = 1; i < EVENTS; i++)
+        store_one(&app, "big", i, 50000);
+    CHECK_INT(((const struct reader *)app.stream->heap.items[0])->state, READER_FULL);
+    mono_ms += 120000;
+    RIG_UNTIL(&app.rig, store_gone(app.store) == EVENTS);
+    store_one(&app, "a", EVENTS, 0);
+    client_wait_closed(&c);
+    CHECK(str_ends(client_in(&c), STR("\r\n0\r\n\r\n")));
+    size_t n = occurrences(&c, "\ndata: ");
+    CHECK(n > 1 && n < EVENTS);
+    for (size_t i = 1; i <= n; i++) {
+        char want[32];
+        snprintf(want, sizeof want, "id: %zu\ndata: ", i);
+        CHECK(has(&c, want));
+    }
+    client_close(&c);
+    CHECK_INT(stream_clients(app.stream), 0);
+    snprintf(query, sizeof query, "?after=%zu", n);
+    follow(&c, &app, query);
+    CHECK_INT(client_answer(&c, NULL), 410);
+    client_close(&c);
     stop(&app);
 }
 
@@ -599,7 +688,7 @@ static void test_store_is_opening(void)
     CHECK_INT(refusals(&app, CAUSE_OVERLOAD), 0);
     opened(&app);
     ask(&c, &app, "", "Accept: a/b;q=1, Application/X-NDJSON ;q=0.5\r\n");
-    client_wait_closed(&c);
+    wait_ended(&c);
     CHECK(has(&c, "Content-Type: application/x-ndjson\r\n") && has(&c, "\"records\":0,"));
     client_close(&c);
     stop(&app);
@@ -621,8 +710,12 @@ static void test_flood(void)
         RIG_UNTIL(&app.rig, stream_clients(app.stream) == 1);
         client_text(&c, begins[i]);
         int full = 0;
+        size_t sent = 0;
         while (full < 50) { /* the kernel takes no more */
-            full = client_try_send(&c, noise, sizeof noise) < 0 ? full + 1 : 0;
+            ssize_t n = client_try_send(&c, noise, sizeof noise);
+            full = n < 0 ? full + 1 : 0;
+            sent += n > 0 ? (size_t)n : 0;
+            CHECK(sent < 64 << 20); /* beyond what two sockets hold somebody reads it */
             rig_loop(&app.rig, EVLOOP_NONBLOCK);
         }
         store_one(&app, "a", 1, 0);
@@ -662,7 +755,7 @@ static void test_old_protocol(void)
         CHECK(!has(&c, "chunked") && !has(&c, "Content-Length") && !has(&c, "keep-alive"));
         CHECK_INT(occurrences(&c, "\r\nConnection: close\r\n"), 1);
         stream_shutdown(app.stream);
-        client_wait_closed(&c);
+        wait_ended(&c);
         CHECK(str_ends(client_in(&c), is_export ? STR("}\n") : STR("}\n\n")));
         client_close(&c);
         stop(&app);
@@ -680,13 +773,20 @@ static void test_export(void)
     ask(&c, &app, "", "Accept: application/x-ndjson\r\n");
     RIG_UNTIL(&app.rig, stream_clients(app.stream) == 1);
     store_one(&app, "late", 99, 0);
-    client_wait_closed(&c);
+    wait_ended(&c);
     CHECK_INT(occurrences(&c, "\"via\":\"webhook\""), 30);
     CHECK(has(&c, "\"records\":30,\"lastId\":\"30\"") && str_ends(client_in(&c), STR("\n\r\n0\r\n\r\n")));
     client_close(&c);
     ask(&c, &app, "?name=b&after=3", "Accept: application/x-ndjson\r\n");
-    client_wait_closed(&c);
+    wait_ended(&c);
     CHECK(has(&c, "\"records\":9,\"lastId\":\"31\""));
+    client_close(&c);
+    client_open(&c, &app.rig);
+    client_text(&c, "HEAD /events HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\n\r\n");
+    client_wait_closed(&c);
+    CHECK(has(&c, "HTTP/1.1 200 ") && str_ends(client_in(&c), STR("\r\n\r\n")));
+    CHECK_INT(occurrences(&c, "\r\n\r\n"), 1);
+    CHECK_INT(stream_clients(app.stream), 0);
     client_close(&c);
     stop(&app);
 }
@@ -839,6 +939,79 @@ static void test_no_memory_for_streams(void)
     stop(&app);
 }
 
+/* To which ports something is written, in that order. */
+static struct {
+    bool on;
+    size_t n;
+    in_port_t to[256];
+} writes;
+
+static void note_write(int fd)
+{
+    struct sockaddr_in to;
+    socklen_t len = sizeof to;
+
+    if (writes.on && writes.n < sizeof writes.to / sizeof writes.to[0] &&
+        getpeername(fd, (struct sockaddr *)&to, &len) == 0)
+        writes.to[writes.n++] = to.sin_port;
+}
+
+/* Instead of libc's: evhttp and streams write with the first, OpenSSL with the other. */
+ssize_t writev(int fd, const struct iovec *parts, int n)
+{
+    note_write(fd);
+    return syscall(SYS_writev, fd, parts, n);
+}
+
+ssize_t write(int fd, const void *bytes, size_t len)
+{
+    note_write(fd);
+    return syscall(SYS_write, fd, bytes, len);
+}
+
+static in_port_t port_of(const struct client *c)
+{
+    struct sockaddr_in at;
+    socklen_t len = sizeof at;
+
+    CHECK_INT(getsockname(c->fd, (struct sockaddr *)&at, &len), 0);
+    return at.sin_port;
+}
+
+/* Whoever posts an event does not wait until all streams have it. */
+static void test_answers_go_out_before_what_streams_get(void)
+{
+    enum { READERS = 100 };
+    static const char post[] =
+        "POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 14\r\n\r\n{\"reason\":\"a\"}";
+    struct app app;
+    struct client poster, c[READERS];
+
+    start(&app);
+    client_open(&poster, &app.rig);
+    client_text(&poster, "GET /events HTTP/1.1\r\nHost: x\r\n\r\n"); /* over TLS hands are shaken with it */
+    CHECK_INT(client_answer(&poster, NULL), 200);
+    client_next(&poster);
+    for (int i = 0; i < READERS; i++) {
+        follow(&c[i], &app, "");
+        RIG_UNTIL(&app.rig, (client_poll(&c[i]), has(&c[i], "\nid: 0\n")));
+    }
+    RIG_UNTIL(&app.rig, TAILQ_EMPTY(&app.stream->readers[READER_BEHIND]));
+    CHECK_INT(client_try_send(&poster, post, sizeof post - 1), sizeof post - 1);
+    writes.n = 0;
+    writes.on = true;
+    RIG_UNTIL(&app.rig, writes.n > READERS);
+    writes.on = false;
+    CHECK_INT(writes.to[0], port_of(&poster));
+    CHECK_INT(client_answer(&poster, NULL), 200);
+    for (int i = 0; i < READERS; i++) {
+        expect_events(&c[i], 1);
+        client_close(&c[i]);
+    }
+    client_close(&poster);
+    stop(&app);
+}
+
 static void test_piece(void)
 {
     struct piece_pool *pool = piece_pool_new();
@@ -876,9 +1049,11 @@ int main(void)
                                        TEST(test_beat),
                                        TEST(test_reader_that_takes_nothing),
                                        TEST(test_slow_reader_gets_all),
+                                       TEST(test_shutdown_ends_all),
                                        TEST(test_positions),
                                        TEST(test_what_retention_took),
                                        TEST(test_what_retention_took_from_live_ones),
+                                       TEST(test_what_retention_took_from_one_behind),
                                        TEST(test_store_is_opening),
                                        TEST(test_too_many),
                                        TEST(test_slow_readers_do_not_stop_live_ones),
@@ -889,6 +1064,7 @@ int main(void)
                                        TEST(test_stream_that_cannot_be_read),
                                        TEST(test_one_encoding_for_all),
                                        TEST(test_no_memory_for_streams),
+                                       TEST(test_answers_go_out_before_what_streams_get),
                                        TEST(test_piece),
                                        {0}});
 }

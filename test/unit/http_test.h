@@ -43,6 +43,7 @@ struct rig {
     int reports;
     char last_report[128];
     char last_error[HTTP_ERROR]; /* its field of that name, if it has one */
+    char last_client[64];        /* the same */
     uint16_t port;
     void (*on_turn)(void *arg); /* after each turn of the loop; may be NULL */
     void *on_turn_arg;
@@ -59,10 +60,13 @@ static void rig_report(void *arg, const struct report *report)
     struct rig *rig = arg;
     rig->reports++;
     snprintf(rig->last_report, sizeof rig->last_report, "%s", report->sentence);
-    rig->last_error[0] = '\0';
-    for (const struct report_field *f = report->fields; f->name; f++)
+    rig->last_error[0] = rig->last_client[0] = '\0';
+    for (const struct report_field *f = report->fields; f->name; f++) {
         if (strcmp(f->name, "error") == 0)
             snprintf(rig->last_error, sizeof rig->last_error, "%.*s", STR_ARG(f->text));
+        if (strcmp(f->name, "client") == 0)
+            snprintf(rig->last_client, sizeof rig->last_client, "%.*s", STR_ARG(f->text));
+    }
 }
 
 #ifdef RIG_TLS

@@ -206,6 +206,23 @@ static bool uses(struct tls *t, const char *cert_file)
     return same;
 }
 
+/* Whatever the system's settings of OpenSSL allow or refuse: they hide what is missing here. */
+static void test_the_oldest_protocol_is_set(void)
+{
+    struct folder f;
+    char err[HTTP_ERROR];
+
+    folder_make(&f, 86400);
+    struct tls *t = tls_new(&(struct tls_config){f.cert, f.key, NULL}, &f.reporter, err);
+    CHECK(t != NULL);
+    SSL *ssl = tls_ssl(t);
+    CHECK_INT(SSL_get_min_proto_version(ssl), TLS1_2_VERSION);
+    CHECK((SSL_get_options(ssl) & SSL_OP_NO_RENEGOTIATION) != 0);
+    SSL_free(ssl);
+    tls_free(t);
+    folder_remove(&f);
+}
+
 static void test_files_are_read_again(void)
 {
     struct folder f;
@@ -428,6 +445,40 @@ static void test_a_client_that_refuses(void)
         CHECK_INT(failures_of(&rig).by[TLS_FAILED_REFUSED_BY_CLIENT], 1);
         CHECK_TEXT(rig.last_report, "TLS handshake failed");
         client_close(&c);
+        rig_stop(&rig);
+    }
+    harness_case("%s", "");
+}
+
+/* True when the handshake has failed on the client's side, and its alert is sent. */
+static bool has_refused(const struct client *c)
+{
+    ERR_clear_error();
+    int error = SSL_get_error(c->ssl, SSL_do_handshake(c->ssl));
+
+    return error == SSL_ERROR_SSL || error == SSL_ERROR_SYSCALL; /* the latter from the second time on */
+}
+
+/* A client whose alert is read when it has reset the connection: the socket does not know any more who it was. */
+static void test_a_client_that_refuses_and_resets(void)
+{
+    const struct linger at_once = {.l_onoff = 1};
+    struct rig rig;
+    struct client c;
+
+    for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
+        harness_case("%x", (unsigned)version);
+        start(&rig, NULL);
+        SSL_CTX_set_max_proto_version(rig.client, version);
+        SSL_CTX_set_cert_store(rig.client, X509_STORE_new());
+        client_open(&c, &rig);
+        RIG_UNTIL(&rig, has_refused(&c));
+        setsockopt(c.fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+        client_close(&c);
+        RIG_UNTIL(&rig, failures_of(&rig).all == 1);
+        CHECK_INT(failures_of(&rig).by[TLS_FAILED_REFUSED_BY_CLIENT], 1);
+        CHECK_TEXT(rig.last_report, "TLS handshake failed");
+        CHECK_TEXT(rig.last_client, "127.0.0.1");
         rig_stop(&rig);
     }
     harness_case("%s", "");
@@ -869,8 +920,10 @@ int main(void)
         TEST(test_a_new_connection_shows_the_new_certificate),
         TEST(test_client_certificates),
         TEST(test_protocols),
+        TEST(test_the_oldest_protocol_is_set),
         TEST(test_resumption),
         TEST(test_a_client_that_refuses),
+        TEST(test_a_client_that_refuses_and_resets),
         TEST(test_a_plain_client_is_told),
         TEST(test_noise),
         TEST(test_deadline_includes_the_handshake),

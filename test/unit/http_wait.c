@@ -3,6 +3,9 @@
 #include "lmdb_fails.h"
 
 #include "http/due_priv.h"
+#include "http/events_priv.h"
+#include "http/server_priv.h"
+#include "http/stream.h"
 #include "http/verdict_json.h"
 #include "http/wait_priv.h"
 
@@ -656,6 +659,40 @@ static void test_end_while_waiting(void)
     client_close(&c);
 }
 
+/* What users were promised, in figures of its own: a limit that is changed is changed here too. */
+static void test_limits_of_the_contract(void)
+{
+    struct guard_limits limits;
+
+    http_default_limits(&limits);
+    const struct {
+        const char *name;
+        int64_t is, promised;
+    } rows[] = {
+        {"head", HTTP_MAX_HEAD, 16 << 10},
+        {"body", HTTP_MAX_BODY, 4 << 20},
+        {"all bodies", (int64_t)limits.bodies, 64 << 20},
+        {"connections", HTTP_MAX_CONNECTIONS, 16384},
+        {"idle connections", HTTP_MAX_IDLE, 1024},
+        {"a head comes within", limits.head_ms, 10000},
+        {"a body comes within", limits.body_ms, 30000},
+        {"try again after", HTTP_RETRY_AFTER, 2},
+        {"clients that wait", WAIT_MAX_CLIENTS, 10000},
+        {"a wait, unless asked for", WAIT_DEFAULT_MS, 30000},
+        {"a wait", WAIT_MAX_MS, 3600000},
+        {"clients of streams", STREAM_MAX_CLIENTS, 1024},
+        {"a comment every", STREAM_BEAT_MS, 15000},
+        {"a stream is cut after", STREAM_STALL_MS, 30000},
+        {"records of a scan in a turn", LIST_TURN_RECORDS, 1000},
+        {"the same of a stream", STREAM_TURN_RECORDS, 1000},
+        {"a page", LIST_MAX_BYTES, 4 << 20},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        harness_case("%s", rows[i].name);
+        CHECK_INT(rows[i].is, rows[i].promised);
+    }
+}
+
 int main(void)
 {
     return harness_run((struct test[]){TEST(test_due_heap),
@@ -676,5 +713,6 @@ int main(void)
                                        TEST(test_shutdown),
                                        TEST(test_shutdown_at_a_moment),
                                        TEST(test_end_while_waiting),
+                                       TEST(test_limits_of_the_contract),
                                        {0}});
 }
