@@ -132,7 +132,10 @@ void controller_on_object(struct controller *c, enum run_kind kind, unsigned sco
         REPORT(&c->reporter, REPORT_DEBUG, "an object without a usable identity was skipped",
                FIELD_TEXT("kind", run_kind_name(kind)->kind));
         break;
-    case RUN_NO_MEMORY: controller_lose(c, kind); break;
+    case RUN_NO_MEMORY:
+        controller_lose(c, &run);
+        run_release(&run);
+        break;
     }
     controller_rearm(c);
 }

@@ -118,7 +118,7 @@ struct controller {
 
 struct tracked *runs_find(const struct controller *c, enum run_kind kind, struct str namespace,
                           struct str name);
-/* Takes over *run. NULL (and run is released) when out of memory. */
+/* Takes over *run. NULL when out of memory; then it stays the caller's. */
 struct tracked *runs_add(struct controller *c, struct run *run);
 /* Drops the waiter, forgets requests under way, frees. */
 void runs_drop(struct tracked *t);
@@ -176,8 +176,8 @@ void list_free(struct controller *c);
 
 /* ---- tracked.c: one Run ---- */
 
-/* There is no memory for a Run: says so, and has the Runs listed again, soon. */
-void controller_lose(struct controller *c, enum run_kind kind);
+/* There is no memory for this Run, whose namespace and name may be empty: says so, and has the Runs listed again, soon. */
+void controller_lose(struct controller *c, const struct run *run);
 /* Tells the loop when to come back. */
 void controller_rearm(struct controller *c);
 /* Begins with a Run that is not tracked. Takes over *run. */

@@ -181,6 +181,8 @@ static enum run_parsed parse_reply(struct tracked *t, struct str body, struct ru
     const struct run_parse_options options = {&t->c->refs, t->c->default_timeout_ms};
     enum run_parsed parsed = run_parse(t->run.kind, body, &options, ret);
 
+    if (parsed == RUN_NO_MEMORY)
+        run_release(ret);
     if ((parsed == RUN_OURS || parsed == RUN_FOREIGN) &&
         !(str_eq(ret->name, t->run.name) && str_eq(ret->namespace, t->run.namespace))) {
         run_release(ret);

@@ -32,7 +32,7 @@ static const struct {
 struct flux_status {
     json_t *root;
     const json_t *metadata;
-    const json_t *status; /* NULL before the controller has looked at the object */
+    const json_t *status; /* NULL or null before the controller has looked at the object */
     enum flux_kind kind;
     bool suspended;
     bool deleting;
@@ -279,7 +279,13 @@ static bool find_kind(struct flux_status *s)
     return false;
 }
 
-/* Absent is well, null as well. */
+/* Absent is well, null as well: to Kubernetes they are one. */
+static bool is_object_if_any(const json_t *value)
+{
+    return !value || json_is_null(value) || json_is_object(value);
+}
+
+/* The same. */
 static bool is_list_of_objects(const json_t *value)
 {
     const json_t *each;
@@ -308,9 +314,9 @@ static bool read_object(struct flux_status *s, char err[static FLUX_STATUS_ERROR
     if (!string_at(s->metadata, "name").len || !string_at(s->metadata, "namespace").len ||
         !string_at(s->metadata, "uid").len)
         return refuse(err, "without name, namespace or uid");
-    if (spec && !json_is_object(spec))
+    if (!is_object_if_any(spec))
         return refuse(err, "spec: must be an object");
-    if (s->status && !json_is_object(s->status) && !json_is_null(s->status))
+    if (!is_object_if_any(s->status))
         return refuse(err, "status: must be an object");
     if (!is_list_of_objects(json_object_get(s->status, "conditions")))
         return refuse(err, "status.conditions: must be an array of objects");

@@ -460,6 +460,18 @@ static enum run_parsed read_object(struct reader *rd, const json_t *root)
     return RUN_OURS;
 }
 
+/* In place of all of r, which is released: whose it is. */
+static struct run only_identity(struct run *r)
+{
+    static const struct run_rare none = {0};
+    struct run ret = {.kind = r->kind, .namespace = r->namespace, .name = r->name};
+
+    if (!own_texts(&ret, &none))
+        run_release(&ret);
+    run_release(r);
+    return ret;
+}
+
 enum run_parsed run_parse(enum run_kind kind, struct str json, const struct run_parse_options *options,
                           struct run *ret)
 {
@@ -476,7 +488,7 @@ enum run_parsed run_parse(enum run_kind kind, struct str json, const struct run_
     if (parsed == RUN_MALFORMED)
         return parsed;
     if (!own_texts(&r, &rd.rare) || rd.no_memory) {
-        run_release(&r);
+        *ret = only_identity(&r);
         return RUN_NO_MEMORY;
     }
     *ret = r;

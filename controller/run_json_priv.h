@@ -99,7 +99,7 @@ enum run_parsed {
     RUN_OURS,
     RUN_FOREIGN,   /* another task's; identity is filled, so that the holder can forget it */
     RUN_MALFORMED, /* not JSON, or without uid, name, namespace or resourceVersion that can be one */
-    RUN_NO_MEMORY,
+    RUN_NO_MEMORY, /* kind, namespace and name are filled, the texts where there is memory for so little */
 };
 
 struct run_parse_options {
@@ -107,7 +107,7 @@ struct run_parse_options {
     int64_t default_timeout_ms;
 };
 
-/* Reads one object. On RUN_OURS and RUN_FOREIGN ret is filled; release with run_release.
+/* Reads one object. ret is filled, but on RUN_MALFORMED; release with run_release.
  *
  * Choices the API leaves open: ref.bundle, resolver and ref.params are ignored. With ref and an embedded spec
  * the ref says whose it is. A parameter that is a number is taken by its JSON text when it is an integer, and

@@ -95,7 +95,6 @@ struct tracked *runs_add(struct controller *c, struct run *run)
                               .explain_mono_ms = INT64_MAX};
     if (!t || !grow_chains(c) || !grow_slots(c) || !deadline_add(t)) {
         free(t);
-        run_release(run);
         return NULL;
     }
     struct tracked **chain = chain_of(c, &t->run);

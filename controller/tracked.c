@@ -9,10 +9,12 @@
 
 #define ASK_SOONEST_MS 20 /* a verdict that is due to change at once is not asked in a busy loop */
 
-void controller_lose(struct controller *c, enum run_kind kind)
+void controller_lose(struct controller *c, const struct run *run)
 {
+    /* A field without a name ends the list. */
     REPORT(&c->reporter, REPORT_ERROR, "out of memory for a Run",
-           FIELD_TEXT("kind", run_kind_name(kind)->kind));
+           FIELD_TEXT("kind", run_kind_name(run->kind)->kind),
+           FIELD_STR(run->namespace.len ? "namespace" : NULL, run->namespace), FIELD_STR("name", run->name));
     if (c->list_again_mono_ms == INT64_MAX)
         c->list_again_mono_ms = c->now.mono_ms + LIST_AGAIN_MS;
 }
@@ -175,7 +177,7 @@ static void tracked_ask(struct tracked *t)
     }
     t->waiter = waiter_add(t->c->waiters, q, on_answer, t);
     if (!t->waiter)
-        controller_lose(t->c, r->kind);
+        controller_lose(t->c, r);
     else if (r->attempt_ms != RUN_NO_TIME)
         waiter_new_attempt(t->waiter, r->attempt_ms);
 }
@@ -266,7 +268,8 @@ void track(struct controller *c, struct run *run, uint32_t scope, uint32_t epoch
     run_anchor(run, c->now);
     struct tracked *t = runs_add(c, run);
     if (!t) {
-        controller_lose(c, run->kind);
+        controller_lose(c, run);
+        run_release(run);
         return;
     }
     t->scope = scope;

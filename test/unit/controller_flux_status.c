@@ -271,6 +271,8 @@ static const struct {
     {"no name", "{" KUSTOMIZATION "\"metadata\":{\"namespace\":\"b\",\"uid\":\"c\"}}", "without name"},
     {"no namespace", "{" KUSTOMIZATION "\"metadata\":{\"name\":\"a\",\"uid\":\"c\"}}", "without name"},
     {"a history of numbers", "{" KUSTOMIZATION NAMED ",\"status\":{\"history\":[1]}}", "status.history:"},
+    {"a metadata that is null", "{" KUSTOMIZATION "\"metadata\":null}", "without name"},
+    {"a spec that is null", "{" KUSTOMIZATION NAMED ",\"spec\":null}", NULL},
     {"a status that is null", "{" KUSTOMIZATION NAMED ",\"status\":null}", NULL},
     {"no status", "{" KUSTOMIZATION NAMED "}", NULL},
     {"null members", "{" KUSTOMIZATION NAMED ",\"status\":{\"conditions\":null,\"history\":null}}", NULL},
@@ -278,6 +280,26 @@ static const struct {
      "{" KUSTOMIZATION NAMED ",\"status\":{\"conditions\":[" READY "null}],\"lastAppliedRevision\":1}}",
      NULL},
 };
+
+/* To Kubernetes null is as good as absent: what is there is read nevertheless. */
+static void test_null_beside_what_is_needed(void)
+{
+    static const char json[] =
+        "{" KUSTOMIZATION NAMED ",\"spec\":null,\"status\":{\"history\":null,\"conditions\":[" READY
+        "\"2026-08-01T10:00:00Z\"}]" APPLIED "}}";
+    char err[FLUX_STATUS_ERROR] = "";
+    struct str body;
+    struct flux_status *s = flux_status_read(str_of(json), err);
+
+    CHECK_TEXT(err, "");
+    CHECK(s != NULL);
+    CHECK(!flux_status_suspended(s));
+    const struct flux_event *event = flux_status_event(s, &body);
+    CHECK(event != NULL);
+    CHECK_STR(event->reason, STR("ReconciliationSucceeded"));
+    CHECK_STR(event->revision, STR("main@sha1:abc"));
+    flux_status_free(s);
+}
 
 static void test_malformed(void)
 {
@@ -390,6 +412,7 @@ int main(void)
                                        TEST(test_body),
                                        TEST(test_facts),
                                        TEST(test_malformed),
+                                       TEST(test_null_beside_what_is_needed),
                                        TEST(test_odd_text),
                                        TEST(test_whom_a_message_is_about),
                                        TEST(test_large_numbers),

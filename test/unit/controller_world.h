@@ -178,6 +178,7 @@ static struct moment now;
 static int64_t wake_ms;
 static int n_reports[4];
 static char last_report[256];
+static char last_about[1024]; /* what it is about: "kind namespace/name", as far as it says so */
 
 __attribute__((unused)) static void remember(enum request_kind kind, uint64_t token, const char *path,
                                              struct str body, bool urgent)
@@ -240,9 +241,18 @@ __attribute__((unused)) static void fake_list_again(void *arg)
 
 __attribute__((unused)) static void on_report(void *arg, const struct report *report)
 {
+    struct str kind = STR_NONE, namespace = STR_NONE, name = STR_NONE;
+
     (void)arg;
     n_reports[report->level]++;
     (void)snprintf(last_report, sizeof last_report, "%s", report->sentence);
+    for (const struct report_field *f = report->fields; f->name; f++) {
+        kind = strcmp(f->name, "kind") == 0 ? f->text : kind;
+        namespace = strcmp(f->name, "namespace") == 0 ? f->text : namespace;
+        name = strcmp(f->name, "name") == 0 ? f->text : name;
+    }
+    (void)snprintf(last_about, sizeof last_about, "%.*s %.*s/%.*s", STR_ARG(kind), STR_ARG(namespace),
+                   STR_ARG(name));
 }
 
 __attribute__((unused)) static void merge(json_t *target, json_t *patch)
