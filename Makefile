@@ -127,7 +127,7 @@ fuzz: deps-fuzz ## libFuzzer on every target (FUZZ_SECONDS=60 each)
 lint: deps-lint ## format, forbidden functions, sizes, static analysis, shell scripts, the manual, workflows
 	@test/lint.sh
 
-mutate: deps-test ## break the code once per behaviour of docs/conformance.md, and see a test notice
+mutate: deps-test ## break the code once per behaviour of docs/conformance.md, and elsewhere, and see a test notice
 	@test/mutate.sh
 
 layering: ## each folder includes only what is left of it

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Breaks the code on purpose, once per behaviour of docs/conformance.md, and expects the named test to fail.
+# Breaks the code on purpose, once per behaviour of docs/conformance.md (by number) and for some others (by name), and
+# expects the named test to fail.
 #
-#   test/mutate.sh [ITEM...]      all 70, or those named
+#   test/mutate.sh [ITEM...]      all, or those named, such as 7 or ping-401
 #
-# test/mutations/NN.patch begins with what it does in words and "test: PROGRAM TEST"; PROGRAM is one of test/unit, or
+# test/mutations/ITEM.patch begins with what it does in words and "test: PROGRAM TEST"; PROGRAM is one of test/unit, or
 # pytest. Works in a copy, with neither sanitizers nor optimisation. A mutation whose test passes all the same, or that
 # does not compile, is a failure.
 set -uo pipefail
@@ -41,9 +42,10 @@ say() { # ok|not ok, ITEM, SENTENCE
 }
 
 items=("$@")
-[ ${#items[@]} -gt 0 ] || mapfile -t items < <(seq 1 70)
+[ ${#items[@]} -gt 0 ] || mapfile -t items < <(basename -s .patch test/mutations/*.patch)
 for item in "${items[@]}"; do
-  patch=$(printf 'test/mutations/%02d.patch' "$item")
+  [[ $item == [1-9] ]] && item=0$item
+  patch=test/mutations/$item.patch
   read -r _ program name < <(grep -m 1 '^test: ' "$patch")
   words=$(head -n 1 "$patch")
   if ! patch -s -p1 <"$patch" >/dev/null; then

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"sort"
 	"strings"
 	"testing"
 
@@ -212,8 +213,14 @@ func mask(t *testing.T, all []document) {
 		if text(d.object, "kind") != "Secret" {
 			continue
 		}
-		for key, value := range data {
-			plain, err := base64.StdEncoding.DecodeString(value.(string))
+		keys := make([]string, 0, len(data))
+		for key := range data {
+			keys = append(keys, key)
+		}
+		sort.Strings(keys) // the first of equal ones gives the name
+		for _, key := range keys {
+			value := data[key].(string)
+			plain, err := base64.StdEncoding.DecodeString(value)
 			if err != nil {
 				t.Fatalf("%s, key %s: %v", d.name, key, err)
 			}
@@ -225,7 +232,7 @@ func mask(t *testing.T, all []document) {
 				masks[random] = "RANDOM (" + key + ")"
 			}
 			masked := strings.ReplaceAll(string(plain), random, masks[random])
-			all[i].text = strings.ReplaceAll(all[i].text, value.(string), masked)
+			all[i].text = strings.ReplaceAll(all[i].text, value, masked)
 		}
 	}
 }

@@ -242,7 +242,7 @@ func TestImageForTheOtherArchitecture(t *testing.T) {
 		{[]string{"--help"}, 0, "Usage: "},
 		{[]string{"--no-such-flag"}, 2, "--no-such-flag"},
 		{[]string{"ping", loopback(r.port)}, 0, "gives it back"},
-		{[]string{"ping", loopback(r.port), "--post-token-file", token}, 1, token},
+		{[]string{"ping", loopback(r.port), "--post-token-file", token}, 2, token},
 	} {
 		cmd := exec.Command(emulator, append([]string{binary}, run.args...)...)
 		said, err := cmd.CombinedOutput()

@@ -236,7 +236,7 @@ def test_stalled_disk(make_server, tmp_path, monkeypatch, record_property, secon
         took = []
         end = time.monotonic() + seconds
         while len(took) < 600 or time.monotonic() < end:
-            for path in ("/healthz", "/events/1", "/events?limit=1"):
+            for path in ("/healthz", "/events/1", "/events?limit=1", "/verdict?revision=a"):
                 began = time.monotonic()
                 assert server.get(path).status == 200
                 took.append(time.monotonic() - began)

@@ -271,7 +271,7 @@ def test_check_makes_nothing(tmp_path):
     done = check(tmp_path / "empty")
     assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", ""), done
     assert os.listdir(tmp_path / "empty") == []
-    for bad in (tmp_path / "a" / "b", "/proc/no-such-place/data"):
+    for bad in (tmp_path / "a" / "b", "/proc/no-such-place/data", "/proc/no-such-place", "/proc"):
         done = check(bad)
         assert done.returncode == 2 and done.stderr.count("\n") == 1 and str(bad) in done.stderr, done
     assert os.listdir(tmp_path) == ["empty"]
