@@ -3,7 +3,9 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"testing"
 	"time"
@@ -26,9 +28,9 @@ type watcher struct {
 
 func watch(t *testing.T, k *kube, r resource, namespace string) *watcher {
 	t.Helper()
-	list := k.must(t, "GET", r.path(namespace), "", nil)
+	version := text(k.must(t, "GET", r.path(namespace), "", nil), "metadata", "resourceVersion")
 	ctx, cancel := context.WithCancel(context.Background())
-	body, err := k.openWatch(ctx, r.path(namespace), text(list, "metadata", "resourceVersion"))
+	body, err := k.openWatch(ctx, r.path(namespace), version)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,36 +38,55 @@ func watch(t *testing.T, k *kube, r resource, namespace string) *watcher {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		defer body.Close()
-		decoder := json.NewDecoder(body)
-		for {
-			var event struct {
-				Type   string
-				Object object
-			}
-			err := decoder.Decode(&event)
-			w.record(event.Type, event.Object, err)
-			if err != nil {
-				return
+		for err == nil {
+			version, err = w.follow(body, version)
+			body.Close()
+			// The API server ends the watch of a client that is slow to read, as on a busy machine; it goes on where it was.
+			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+				body, err = k.openWatch(ctx, r.path(namespace), version)
 			}
 		}
+		w.fail(fmt.Errorf("the watch ended: %w", err))
 	}()
 	t.Cleanup(func() { cancel(); <-done })
 	return w
 }
 
-func (w *watcher) record(kind string, o object, err error) {
+// follow records what the stream tells, to its end, and returns the last resourceVersion.
+func (w *watcher) follow(stream io.Reader, version string) (string, error) {
+	for decoder := json.NewDecoder(stream); ; {
+		var event struct {
+			Type   string
+			Object object
+		}
+		if err := decoder.Decode(&event); err != nil {
+			return version, err
+		}
+		if event.Type == "ERROR" {
+			return version, fmt.Errorf("the API server: %v", event.Object)
+		}
+		w.record(event.Object)
+		version = text(event.Object, "metadata", "resourceVersion")
+	}
+}
+
+func (w *watcher) record(o object) {
 	now := time.Now()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch {
-	case err != nil:
-		w.err = fmt.Errorf("the watch ended: %w", err)
-	case kind == "ERROR":
-		w.err = fmt.Errorf("the watch failed: %v", o)
-	default:
-		w.states[name(o)] = append(w.states[name(o)], seen{o, now})
-	}
+	w.states[name(o)] = append(w.states[name(o)], seen{o, now})
+	w.tell()
+}
+
+func (w *watcher) fail(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.err = err
+	w.tell()
+}
+
+// tell wakes all that wait; w.mu is held.
+func (w *watcher) tell() {
 	close(w.changed)
 	w.changed = make(chan struct{})
 }
