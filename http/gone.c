@@ -6,8 +6,12 @@
  * for changes only (edge-triggered), and asks the kernel for the state of the connection at each.
  *
  * The first stage is level-triggered, because libevent does not mix both kinds on one descriptor, and the write event
- * of a new connection may still be pending. Failure mode: where the second stage cannot be had, the client is not
- * watched any longer, and its end shows when the answer is written.
+ * of a new connection may still be pending. For the same reason the edge is taken away at the end: where changes are
+ * gathered until the next wait (see main.c), a deletion keeps its edge, and libevent gives it to all that is added on the
+ * descriptor before. The connection would be told only once of a request that takes several reads.
+ *
+ * Failure mode: where the second stage cannot be had, the client is not watched any longer, and its end shows when the
+ * answer is written.
  */
 #include "http/gone_priv.h"
 
@@ -68,11 +72,23 @@ struct gone *gone_new(struct event_base *base, int fd, void (*on_gone)(void *arg
     return g;
 }
 
+/* By an event of the same kinds, but for the edge, that comes and goes. */
+static void take_edge_away(struct gone *g)
+{
+    if (!(event_get_events(g->event) & EV_ET) || event_del(g->event) != 0)
+        return;
+    if (event_assign(g->event, event_get_base(g->event), event_get_fd(g->event), EV_READ | EV_CLOSED,
+                     on_change, g) == 0)
+        (void)event_add(g->event, NULL);
+}
+
 void gone_free(struct gone *g)
 {
     if (!g)
         return;
-    if (g->event)
+    if (g->event) {
+        take_edge_away(g);
         event_free(g->event);
+    }
     free(g);
 }

@@ -47,7 +47,7 @@ static void start(struct app *app, bool has_admin)
     signal(SIGPIPE, SIG_IGN);
     memset(app, 0, sizeof *app);
     app->rig.reporter = (struct reporter){rig_report, &app->rig};
-    app->rig.base = event_base_new();
+    app->rig.base = rig_base();
     app->rig.server = http_server_new(app->rig.base, &config, &app->rig.reporter, err);
     if (!app->rig.server)
         HARNESS_FAIL("%s", err);

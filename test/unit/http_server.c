@@ -669,7 +669,7 @@ static void test_listen_addresses(void)
     };
     struct rig rig;
     char err[HTTP_ERROR];
-    struct event_base *base = event_base_new();
+    struct event_base *base = rig_base();
 
     rig.reporter = (struct reporter){rig_report, &rig};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

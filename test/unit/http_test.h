@@ -94,6 +94,17 @@ static void rig_tls(struct rig *rig, struct http_config *config)
 }
 #endif
 
+/* As main.c makes it: what one turn changes about a descriptor is gathered until the next wait. */
+__attribute__((unused)) static struct event_base *rig_base(void)
+{
+    struct event_config *config = event_config_new();
+
+    event_config_set_flag(config, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST);
+    struct event_base *base = event_base_new_with_config(config);
+    event_config_free(config);
+    return base;
+}
+
 __attribute__((unused)) static void rig_start(struct rig *rig, const struct guard_limits *limits)
 {
     char err[HTTP_ERROR];
@@ -104,7 +115,7 @@ __attribute__((unused)) static void rig_start(struct rig *rig, const struct guar
     http_default_limits(&standard);
     memset(rig, 0, sizeof *rig);
     rig->reporter = (struct reporter){rig_report, rig};
-    rig->base = event_base_new();
+    rig->base = rig_base();
 #ifdef RIG_TLS
     rig_tls(rig, &config);
 #endif

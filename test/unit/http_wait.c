@@ -592,6 +592,28 @@ static void test_waiting_is_quiet(void)
     stop(&app);
 }
 
+/* What comes while a client is watched is read to its end once there is an answer, however many reads that takes. */
+static void test_a_long_request_behind(void)
+{
+    char body[16 << 10];
+    struct app app;
+    struct client c;
+
+    memset(body, 'x', sizeof body);
+    start(&app);
+    begin_wait(&c, &app, "revision=r&timeout=1h");
+    client_text(&c, "POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 16384\r\n\r\n");
+    client_send(&c, (struct str){body, sizeof body});
+    for (int turns = 0; turns < 5; turns++)
+        rig_turn(&app.rig, 5);
+    tell(&app, "web", "r", "ReconciliationSucceeded", 1);
+    CHECK_INT(client_answer(&c, NULL), 200);
+    client_next(&c);
+    CHECK_INT(client_answer(&c, NULL), 405);
+    client_close(&c);
+    stop(&app);
+}
+
 static void test_the_connection_goes_on(void)
 {
     struct app app;
@@ -709,6 +731,7 @@ int main(void)
                                        TEST(test_limit),
                                        TEST(test_clients_that_leave),
                                        TEST(test_waiting_is_quiet),
+                                       TEST(test_a_long_request_behind),
                                        TEST(test_the_connection_goes_on),
                                        TEST(test_shutdown),
                                        TEST(test_shutdown_at_a_moment),
