@@ -81,6 +81,8 @@ static bool check_parent(const struct store_config *config, char err[static STOR
 
     if (snprintf(path, sizeof path, "%s", config->dir) >= (int)sizeof path)
         return fail(config->dir, ENAMETOOLONG, err);
+    for (size_t len = strlen(path); len > 1 && path[len - 1] == '/'; len--)
+        path[len - 1] = '\0';  /* with a slash behind it a link is where it leads to */
     if (lstat(path, &st) == 0) /* a link that leads nowhere */
         return fail(config->dir, ENOENT, err);
     const char *parent = dirname(path);

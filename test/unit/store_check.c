@@ -63,6 +63,7 @@ static void look_where_nothing_is(void)
         {"/file", "cannot be used: Not a directory"},
         {"/file/x", "cannot be used: Not a directory"},
         {"/nowhere", "cannot be used: No such file or directory"},
+        {"/nowhere//", "cannot be used: No such file or directory"},
     };
     char base[] = "/tmp/fes-check-XXXXXX", path[64], err[STORE_ERROR];
 
