@@ -606,6 +606,29 @@ static void test_stop_without_room_for_who_is_not_accepted(void)
     harness_case("%s", "");
 }
 
+/* Whoever has no descriptor then is not waited for either. */
+static void test_stop_out_of_descriptors(void)
+{
+    struct app app;
+    struct client c;
+    struct rlimit old, few;
+
+    start(&app, NULL);
+    client_open(&c, &app.rig);
+    getrlimit(RLIMIT_NOFILE, &old);
+    few = old;
+    few.rlim_cur = (rlim_t)c.fd + 1;
+    http_server_stop_accepting(app.rig.server);
+    CHECK_INT(http_server_unanswered(app.rig.server), 1);
+    setrlimit(RLIMIT_NOFILE, &few);
+    RIG_UNTIL(&app.rig, http_server_unanswered(app.rig.server) == 0);
+    setrlimit(RLIMIT_NOFILE, &old);
+    CHECK(rig_paused(&app.rig, PAUSE_ERROR) > 0);
+    refuses_connections(&app.rig);
+    client_close(&c);
+    rig_stop(&app.rig);
+}
+
 /* What has begun to come when the server stops is answered: a body on its way, a head on its way, and a request that
  * lies in the kernel of a connection that was idle. Nobody's connection is reset. */
 static void test_stop_while_requests_come(void)
@@ -910,6 +933,7 @@ int main(void)
                                        TEST(test_stop_accepting),
                                        TEST(test_stop_while_clients_are_not_yet_accepted),
                                        TEST(test_stop_without_room_for_who_is_not_accepted),
+                                       TEST(test_stop_out_of_descriptors),
                                        TEST(test_stop_while_requests_come),
                                        TEST(test_listen_addresses),
                                        TEST(test_dead_peers_are_noticed),
