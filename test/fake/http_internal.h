@@ -37,6 +37,7 @@ struct http_server {
     struct event_base *base;
     struct http_server_config config;
     struct sockaddr_in address;
+    evutil_socket_t kept; /* bound to it, and never listening: the port stays ours in a pause */
     struct evconnlistener *listener;
     struct event *resume_timer;
     struct event *reap;

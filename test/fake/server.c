@@ -67,10 +67,24 @@ static const char *listen_now(struct http_server *server)
         return "cannot listen on that address";
     }
     evconnlistener_set_error_cb(server->listener, on_accept_error);
-    /* Port 0 became a real one, which a pause must give back. */
-    socklen_t bytes = sizeof(server->address);
-    getsockname(evconnlistener_get_fd(server->listener), (struct sockaddr *)&server->address, &bytes);
     return NULL;
+}
+
+/* Port 0 becomes a real one. The kernel gives it to nobody else while a socket is bound to it, and refuses connections
+ * to it as long as none listens. */
+static bool keep_port(struct http_server *server)
+{
+    socklen_t bytes = sizeof(server->address);
+    int on = 1;
+    server->kept = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    return server->kept >= 0 && setsockopt(server->kept, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+           bind(server->kept, (struct sockaddr *)&server->address, bytes) == 0 &&
+           getsockname(server->kept, (struct sockaddr *)&server->address, &bytes) == 0;
+}
+
+static const char *open_port(struct http_server *server)
+{
+    return keep_port(server) ? listen_now(server) : "cannot bind that address";
 }
 
 static void on_resume(evutil_socket_t fd, short what, void *arg)
@@ -102,6 +116,7 @@ struct http_server *http_server_new(struct event_base *base, const struct http_s
 {
     struct http_server *server = calloc(1, sizeof(*server));
     server->base = base;
+    server->kept = -1;
     server->config = *config;
     server->config.ssl_ctx = NULL;
     http_server_set_ssl_ctx(server, config->ssl_ctx);
@@ -112,7 +127,7 @@ struct http_server *http_server_new(struct event_base *base, const struct http_s
     LIST_INIT(&server->alive);
     LIST_INIT(&server->dead);
     *ret_problem = inet_pton(AF_INET, config->address, &server->address.sin_addr) == 1
-                       ? listen_now(server)
+                       ? open_port(server)
                        : "not a numeric IPv4 address";
     if (*ret_problem != NULL) {
         http_server_free(server);
@@ -132,6 +147,9 @@ void http_server_free(struct http_server *server)
     on_reap(-1, 0, server);
     if (server->listener != NULL) {
         evconnlistener_free(server->listener);
+    }
+    if (server->kept >= 0) {
+        evutil_closesocket(server->kept);
     }
     event_free(server->reap);
     event_free(server->resume_timer);

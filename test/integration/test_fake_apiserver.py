@@ -493,11 +493,13 @@ def test_bookmarks(fake, watch):
     quiet = watch("runs", f"resourceVersion={version}&timeoutSeconds=1")
     stream = watch("runs", f"resourceVersion={version}&allowWatchBookmarks=true")
     fake.create("customruns", "b", RUN)
-    for _ in range(3):
-        mark = stream.next()
-    assert mark == {"type": "BOOKMARK", "object": {
-        "apiVersion": "tekton.dev/v1alpha1", "kind": "Run",
-        "metadata": {"resourceVersion": fake.list("runs")["metadata"]["resourceVersion"]}}}
+    newest = fake.list("runs")["metadata"]["resourceVersion"]
+    def mark_of(version):
+        return {"type": "BOOKMARK", "object": {"apiVersion": "tekton.dev/v1alpha1", "kind": "Run",
+                                               "metadata": {"resourceVersion": version}}}
+    while (mark := stream.next()) != mark_of(newest):
+        assert mark == mark_of(version), "made before b was"
+    assert stream.take(2) == [mark, mark]
     assert quiet.next() is None
 
 
@@ -608,7 +610,9 @@ def test_reset_in_the_middle_of_a_watched_object(fake, watch):
 def test_hang_never_answers(fake):
     fake.create("runs", "a", RUN)
     fake.fault("hang", method="GET", path="/runs/a")
-    connection = fake.connect(timeout=0.3)
+    connection = fake.connect()
+    connection.connect()
+    connection.sock.settimeout(0.3)
     with pytest.raises(TimeoutError):
         fake.send(connection, "GET", fake.path("runs", "a"))
     connection.close()
@@ -689,7 +693,7 @@ def test_delay(fake):
 
 
 def test_requests_in_flight_are_counted(fake):
-    fake.fault("delay", method="GET", delay_ms=300, times=-1)
+    fake.fault("delay", method="GET", delay_ms=1500, times=-1)  # for the fifth to come before the first is answered
     threads = [threading.Thread(target=fake.list, args=("runs",)) for _ in range(5)]
     for thread in threads:
         thread.start()
@@ -723,9 +727,11 @@ def test_drop_watches(fake, watch):
 
 def test_pause_refuses_connections_and_comes_back(fake):
     control = fake.connect()
-    fake.send(control, "POST", "/_control/pause", {"ms": 300}).read()
+    fake.send(control, "POST", "/_control/pause", {"ms": 1500}).read()
     with pytest.raises(ConnectionRefusedError):
         fake.list("runs")
+    with socket.socket() as another, pytest.raises(OSError, match="Address already in use"):
+        another.bind(("127.0.0.1", fake.port))  # nor may anybody else listen there meanwhile
     def back():
         try:
             return fake.list("runs")
