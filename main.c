@@ -520,6 +520,19 @@ static int cluster_init(struct program *p)
     return 0;
 }
 
+/* The handlers go with the loop. A second signal would then end at once what is ending already, and not with exit code 0.
+ * The writer's thread takes none. */
+static void hold_signals(void)
+{
+    sigset_t held;
+
+    (void)sigemptyset(&held);
+    (void)sigaddset(&held, SIGTERM);
+    (void)sigaddset(&held, SIGINT);
+    (void)sigaddset(&held, SIGHUP);
+    (void)pthread_sigmask(SIG_BLOCK, &held, NULL);
+}
+
 /* What reports to another part goes first; the store before those that its close still completes. */
 static void program_free(struct program *p)
 {
@@ -762,6 +775,7 @@ int main(int argc, char *argv[])
         return transfer_run(words[0], words[1], &config->store, &program.reporter, err) ? EXIT_SUCCESS
                                                                                         : config_error(err);
     int status = serve(&program);
+    hold_signals();
     program_free(&program);
     return status;
 }

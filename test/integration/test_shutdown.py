@@ -84,6 +84,18 @@ def test_a_body_that_does_not_come_is_not_waited_for(make_server):
     assert last["msg"] == "stopped" and last["unanswered"] == 1, last
 
 
+@pytest.mark.parametrize("again", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_second_signal_changes_nothing(make_server, again):
+    """Whatever comes up to the last moment: it ends as it would have, with exit code 0."""
+    server = make_server()
+    server.process.killed = True
+    server.process.signal(signal.SIGTERM)
+    while server.process.child.poll() is None:
+        server.process.signal(again)
+    assert server.process.child.returncode == 0, server.tail()
+    assert [line["msg"] for line in server.logs() if line["msg"].startswith("stop")] == ["stopping", "stopped"]
+
+
 class Sender(threading.Thread):
     """Posts on one connection until the server ends it. `cut`: an answer that began and did not come whole."""
 
