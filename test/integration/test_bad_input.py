@@ -232,12 +232,11 @@ def test_the_token_of_the_api_server_is_in_no_log(fake, make_server):
 
 
 def test_api_server_that_is_not_there(make_server, make_fake):
-    with socket.socket() as placeholder:
-        placeholder.bind(("127.0.0.1", 0))
-        port = placeholder.getsockname()[1]
     fake = make_fake("--plain")
-    server = make_server("--kube-api", f"http://127.0.0.1:{port}", fake=fake)
-    check_degraded(server, ["refused"])
+    with socket.socket() as placeholder:  # it does not listen, and keeps others from doing so
+        placeholder.bind(("127.0.0.1", 0))
+        server = make_server("--kube-api", f"http://127.0.0.1:{placeholder.getsockname()[1]}", fake=fake)
+        check_degraded(server, ["refused"])
 
 
 def test_item_2_8_16_malformed_runs_do_not_stop_the_others(fake, server):

@@ -137,13 +137,20 @@ def test_our_own_server_says_so_itself(make_server, tmp_path, silent_tls):
     assert "use https" in fails_at_once(f"http://127.0.0.1:{server.port}")
 
 
-def test_who_hangs_up_may_be_starting(make_server):
+@pytest.fixture
+def reserved():
+    """A port that the kernel gives to nobody else; the test may listen there."""
+    with socket.socket() as placeholder:
+        placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        placeholder.bind(("127.0.0.1", 0))
+        yield placeholder.getsockname()[1]
+
+
+def test_who_hangs_up_may_be_starting(make_server, reserved):
     """It is asked over TLS, too, and where no TLS is spoken asked again until there is a server."""
-    first = make_server()
-    address = url(first)
-    assert first.terminate() == 0
+    address = f"http://127.0.0.1:{reserved}"
     heard = []
-    with socket.create_server(("127.0.0.1", first.port)) as listener:
+    with socket.create_server(("127.0.0.1", reserved)) as listener:
         child = subprocess.Popen([fes.SERVER_BINARY, "ping", address], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
             listener.settimeout(fes.DEADLINE)
@@ -250,10 +257,8 @@ def test_gives_up_after_30_seconds():
     assert done.stderr.endswith(": POST /events: no answer: Connection refused\n"), done
 
 
-def test_waits_for_a_server_that_starts(make_server):
-    first = make_server()
-    address = url(first)
-    assert first.terminate() == 0
+def test_waits_for_a_server_that_starts(make_server, reserved):
+    address = f"http://127.0.0.1:{reserved}"
     child = subprocess.Popen([fes.SERVER_BINARY, "ping", address], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         again = make_server("--listen", address.removeprefix("http://"))
