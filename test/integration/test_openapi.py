@@ -105,8 +105,10 @@ def test_answers(make_server, fake, tmp_path):
     fake.create_customrun("two", "nothing", params=[("failAfter", "1m")])
     fake.wait_condition("customruns", "one", "True")
     fake.wait_condition("customruns", "two", "Unknown")
-    runs = check(server.get("/runs"), "/runs").json()
-    assert [len(runs["waiting"]), len(runs["finished"])] == [1, 1]
+    def runs():
+        found = check(server.get("/runs"), "/runs").json()
+        return [len(found["waiting"]), len(found["finished"])]
+    fes.wait_until(lambda: runs() == [1, 1], what="the answer to its last write has come, too")
     for path in ("/healthz", "/health", "/readyz"):
         assert check(server.get(path), path).status == 200
 
