@@ -90,7 +90,8 @@ def test_item_19_success_within_a_second_and_without_a_request_before(fake, serv
     fake.soon(resource, "waits", "True")
     run = fake.get(resource, "waits")
     assert run["status"]["completionTime"] >= run["status"]["startTime"]
-    ours = [r["method"] for r in fake.log() if r["userAgent"].startswith("flux-event-store")]
+    # Kinds of Flux that are not served are asked for again, which has nothing to do with it.
+    ours = [r["method"] for r in fake.log() if r["userAgent"].startswith("flux-event-store") and "toolkit" not in r["target"]]
     assert ours[0] == "PATCH" and "GET" not in ours, ours
 
 
@@ -173,6 +174,8 @@ def test_item_35_cancel_and_success_race(fake, server):
         fake.create_customrun(f"race{i}", f"r-{i}")
     for i in range(30):
         fake.wait_condition("customruns", f"race{i}", "Unknown", "Waiting")
+    # Some are cancelled while their success is on its way, however slow the machine is; of the others nobody knows.
+    fake.fault("delay", method="PATCH", path="/status", delay_ms=1000, times=4)
     fake.fault("delay", method="PATCH", path="/status", delay_ms=20, times=-1)
     for i in range(30):
         stored(server, event(f"r-{i}", "ReconciliationSucceeded"))
@@ -354,7 +357,8 @@ def test_item_66_only_one_kind_is_served(make_fake, make_server):
         server = make_server(fake=fake)
         create(fake, on, "alone", "r")
         fake.wait_condition(on, "alone", "Unknown", "Waiting")
-        assert server.get("/readyz").json()["runs"]["ready"] is True
+        # That the other is not served may be known a moment later.
+        wait_until(lambda: server.get("/readyz").json()["runs"]["ready"] is True, what="ready with one kind")
 
 
 def test_item_67_same_name_in_both_kinds(fake, server):
@@ -372,7 +376,7 @@ def test_item_69_sigterm_finishes_what_is_under_way(fake, server):
         fake.create_customrun(f"w{i}", "r")
     for i in range(20):
         fake.wait_condition("customruns", f"w{i}", "Unknown", "Waiting")
-    fake.fault("delay", method="PATCH", path="/status", delay_ms=400, times=-1)
+    fake.fault("delay", method="PATCH", path="/status", delay_ms=1000, times=-1)
     stored(server, event("r", "ReconciliationSucceeded"))
     wait_until(lambda: fake.state()["inFlight"] >= 16, what="PATCHes are under way")
     start = time.monotonic()

@@ -29,6 +29,7 @@ def test_idle(make_fake, make_server, record_property):
     for resource in ("runs", "customruns"):
         fake.wait_condition(resource, "waits", "Unknown", "Waiting")
     wait_until(lambda: len(fake.list("events", namespace="default")["items"]) == 2, what="both Events were created")
+    wait_until(lambda: fake.state()["watches"] == 4 and server.get("/readyz").json()["fluxObjects"]["ready"], what="in step")
     fake.clear_log()
     pid = server.process.child.pid
     before, used, start = wakeups(pid), cpu_seconds(server), time.monotonic()

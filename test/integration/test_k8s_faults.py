@@ -58,9 +58,10 @@ class Scene:
         wait_until(lambda: len(fake.list("events", namespace="default")["items"]) == 4, what="what began has ended")
         fake.clear_log()
 
-    def act(self):
-        """What happens while the fault lasts."""
+    def act(self, met=lambda: None):
+        """What happens while the fault lasts; met() comes behind the first of it."""
         self.fake.create_customrun("created", "created")
+        met()
         self.fake.patch("customruns", "cancelled", {"spec": {"status": "RunCancelled"}})
         self.fake.delete("customruns", "deleted")
         assert self.server.post(succeeded("decided")).status == 200
@@ -143,6 +144,7 @@ def test_item_60_three_pages_and_410_on_the_second(make_fake, make_server, recor
     pages = [r["target"] for r in fake.log(method="GET", path=CUSTOMRUNS + "?limit=")]
     assert len(pages) == (5 if action == "status" else 3), pages
     assert [("continue=" in page) for page in pages][-3:] == [False, True, True]
+    watching(fake)  # on a connection of its own: the Run may have been written first
     watch = fake.log(path=CUSTOMRUNS + "?watch=1")[0]["target"]
     fake.create_customrun("watched", "r")
     fake.soon("customruns", "watched", "Unknown", "Waiting")
@@ -153,12 +155,12 @@ def test_item_53_too_many_requests_on_writes(scene):
     fake = scene.fake
     fake.fault("status", method="PATCH", path=STATUS, status=429, retry_after=3)
     start = time.monotonic()
-    scene.act()
-    wait_until(lambda: [r for r in fake.log(method="PATCH") if r["status"] == 429], what="429")
+    # The others come when it is known that they must wait: what is under way already may come behind the 429.
+    scene.act(lambda: wait_until(lambda: '{verb="patch",code="429"} 1\n' in scene.server.get("/metrics").text, what="429"))
     scene.healed("429 on a status, Retry-After 3 s", detect=3.0)
     tries = [r for r in fake.log(method="PATCH", path=STATUS) if r["userAgent"].startswith(OURS)]
     first = next(r["ms"] for r in tries if r["status"] == 429)
-    assert not [r for r in tries if first + 50 < r["ms"] < first + 2950], "a write within the Retry-After"
+    assert not [r for r in tries if first < r["ms"] < first + 2950], "a write within the Retry-After"
     assert time.monotonic() - start > 2.9
 
 
@@ -465,9 +467,9 @@ def test_patch_with_429_holds_all_requests(fake, server):
     while time.monotonic() - start < 2.8:
         assert len(ours(fake)) <= 16, "went on in spite of the 429"
         time.sleep(0.05)
-    for n in range(20):
-        fake.wait_condition("customruns", f"run{n}", "True", "ReconciliationSucceeded")
     took = time.monotonic() - start
+    took += net_seconds(lambda: {c["reason"] for item in fake.list("customruns")["items"] for c in item["status"]["conditions"]
+                                 if c["type"] == "Succeeded"} == {"ReconciliationSucceeded"}, what="all are done")
     assert 2.9 < took < 4.2, f"the last Run was done after {took:.2f} s"
     assert len([r for r in ours(fake) if r["status"] == 429]) == 1
     for n in range(20):
