@@ -626,6 +626,9 @@ static void test_deadline_includes_the_handshake(void)
         close(fd);
     }
     harness_case("%s", "shaken hands, then nothing");
+    rig_stop(&rig);
+    limits.head_ms = 2000; /* a busy machine shakes them in more than 150 ms */
+    start(&rig, &limits);
     client_open(&c, &rig);
     RIG_UNTIL(&rig, (client_poll(&c), SSL_is_init_finished(c.ssl)));
     client_wait_closed(&c);

@@ -462,7 +462,7 @@ static void test_timeouts_in_their_order(void)
     CHECK_INT(client_answer(&c[2], NULL), 408);
     CHECK(test_now_ms() - begin >= 200);
     client_poll(&c[1]);
-    CHECK_INT(c[1].len, 0);
+    CHECK(c[1].len == 0 || test_now_ms() - begin >= 400);
     CHECK_INT(client_answer(&c[1], NULL), 408);
     CHECK(test_now_ms() - begin >= 400);
     client_poll(&c[0]);
@@ -658,10 +658,10 @@ static void test_shutdown_at_a_moment(void)
     struct client c;
 
     start(&app);
-    begin_wait(&c, &app, "revision=r&failAfter=100ms&timeout=1h");
-    tell(&app, "web", "r", "BuildFailed", 0);
-    set_back_ms = 3600000; /* so it does not change then */
-    usleep(150000);
+    begin_wait(&c, &app, "revision=r&failAfter=1s&timeout=1h");
+    tell(&app, "web", "r", "BuildFailed", 0); /* its commit may take a while */
+    set_back_ms = 3600000;                    /* so it does not change then */
+    usleep(1100000);
     wait_shutdown(app.wait);
     CHECK_INT(client_answer(&c, NULL), 503);
     set_back_ms = 0;

@@ -302,9 +302,9 @@ static void item_65_unreachable(void)
     CHECK_HAS(str_of(reports.text), STR("cause=Connection refused"));
     CHECK_INT(reports.n, 1);
     server_listen(server, "127.0.0.1");
-    start = clock_ms();
+    start = net_ms();
     WAIT_FOR(base, got.n == 40, 1500);
-    CHECK(clock_ms() - start <= 1000);
+    CHECK(net_ms() - start <= 1000);
     CHECK_INT(got.status, 200);
     CHECK(k8s_client_reachable(client, &why));
     CHECK_HAS(str_of(reports.text), STR("API server reachable again"));
@@ -331,7 +331,7 @@ static void item_53_retry_after_of_the_server(void)
     CHECK_INT(got.retry_after_ms, 1000);
     ask(2);
     RUN_FOR(base, 800);
-    CHECK_INT(server->requests, 1);
+    CHECK(server->requests == 1 || clock_ms() - start >= 990);
     WAIT_FOR(base, got.n == 2, 1000);
     CHECK(clock_ms() - start >= 990);
     CHECK_INT(reports.n, 0);

@@ -150,12 +150,16 @@ static bool traced(const char *want)
     return strcmp(trace_text, want) == 0;
 }
 
-#define EXPECT(want, ms)                                                                            \
-    do {                                                                                            \
-        for (int64_t expect_until = clock_ms() + (ms); !traced(want) && clock_ms() < expect_until;) \
-            turn_loop(base);                                                                        \
-        RUN_FOR(base, 20);                                                                          \
-        CHECK_TEXT(trace_text, want);                                                               \
+/* Half a second lies between two requests, and 400 ms are looked at: a machine that takes more than this in between shows
+ * nothing. */
+#define PACE_SLACK_MS 50
+
+#define EXPECT(want, ms)                                                                        \
+    do {                                                                                        \
+        for (int64_t expect_until = net_ms() + (ms); !traced(want) && net_ms() < expect_until;) \
+            turn_loop(base);                                                                    \
+        RUN_FOR(base, 20);                                                                      \
+        CHECK_TEXT(trace_text, want);                                                           \
     } while (0)
 
 #define ITEM(name, version) "{\"metadata\":{\"name\":\"" name "\",\"resourceVersion\":\"" version "\"}}"
@@ -467,9 +471,10 @@ static void test_page_too_long(void)
     const char *why;
 
     begin(answers);
+    int64_t lost = lost_ms;
     WAIT_FOR(base, server->requests == 1, 1000);
     RUN_FOR(base, 400);
-    CHECK_INT(server->requests, 1);
+    CHECK(server->requests == 1 || lost_ms - lost > PACE_SLACK_MS);
     CHECK(k8s_client_reachable(client, &why));
     EXPECT("list list +a +b synced ", 8000);
     CHECK_HAS(str_of(asked_text), STR("runs?limit=250\nGET /apis/x/v1/runs?limit=125\n"
@@ -516,10 +521,13 @@ static void test_short_streams(void)
     for (size_t i = 0; i < sizeof short_rows / sizeof *short_rows; i++) {
         harness_case("%s", short_rows[i].name);
         begin(short_rows[i].answers);
+        int64_t lost = lost_ms;
         WAIT_FOR(base, server->requests == short_rows[i].requests, 450);
         RUN_FOR(base, 400);
-        CHECK_TEXT(trace_text, short_rows[i].trace);
-        CHECK_INT(server->requests, short_rows[i].requests);
+        if (lost_ms - lost <= PACE_SLACK_MS) {
+            CHECK_TEXT(trace_text, short_rows[i].trace);
+            CHECK_INT(server->requests, short_rows[i].requests);
+        }
         WAIT_FOR(base, server->requests > short_rows[i].requests, 1500);
         finish();
     }
@@ -536,9 +544,10 @@ static void test_no_pause_asked_for(void)
         const struct answer answers[] = {refusal, ONE, OPEN, END};
         harness_case("%d", statuses[i]);
         begin(answers);
+        int64_t lost = lost_ms;
         EXPECT("list ", 1000);
         RUN_FOR(base, 400);
-        CHECK_INT(server->requests, 1);
+        CHECK(server->requests == 1 || lost_ms - lost > PACE_SLACK_MS);
         CHECK_INT(k8s_client_reachable(client, &why), statuses[i] != 503);
         EXPECT("list list +a synced ", 3000);
         finish();
