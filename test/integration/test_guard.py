@@ -19,6 +19,7 @@ import fes
 from fes import wait_until
 
 EVENT = b'{"reason":"x"}'
+PLAIN_BINARY = os.path.join(fes.ROOT, "build/flux-event-store")
 
 
 def post_bytes(size=len(EVENT)):
@@ -201,13 +202,14 @@ def test_a_storm_of_connections_leaves_nothing(make_server):
     wait_until(lambda: descriptors(server) <= before, what="as many descriptors as before")
 
 
-def test_a_flood_of_headers_costs_nothing(make_server):
+def test_a_flood_of_headers_costs_nothing(make_server, monkeypatch):
     """Ten thousand header lines, and one of 1 MiB: refused when the limit is met, below 1 ms of processor time."""
+    monkeypatch.setattr(fes, "SERVER_BINARY", PLAIN_BINARY)  # its processor time is measured
     server = make_server()
     floods = [b"A: b\r\n" * 10000, b"A: " + b"b" * (1 << 20), b"A" * (1 << 20)]
     for flood in floods:
         used = []
-        for _ in range(5):
+        for _ in range(10):
             with server.socket() as client:
                 cpu = cpu_seconds(server)
                 client.sendall(b"GET /events HTTP/1.1\r\nHost: x\r\n" + flood[:16384])
