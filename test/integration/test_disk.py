@@ -12,7 +12,7 @@ import time
 import pytest
 
 import fes
-from fes import ROOT, wait_until
+from fes import ROOT, Stopwatch, wait_until
 from test_stream import Stream
 
 PLAIN_BINARY = os.path.join(ROOT, "build/flux-event-store")
@@ -58,18 +58,18 @@ def test_full_disk(make_server, small_disk):
     fill(small_disk)
     stored = ["1"]
     for i in range(1, 400):
-        began = time.monotonic()
+        watch = Stopwatch(server)
         answer = post(server, i)
-        took = time.monotonic() - began
+        took = watch.seconds()
         if answer.status != 200:
             break
         stored.append(answer.json()["id"])
     assert answer.status == 503 and int(answer.headers["Retry-After"]) >= 1, answer
     assert "disk is full" in answer.json()["error"] and took < 0.1, (answer, took)
     for i in range(20):
-        began = time.monotonic()
+        watch = Stopwatch(server)
         assert post(server, 1000 + i).status == 503
-        assert time.monotonic() - began < 0.1
+        assert watch.seconds() < 0.1
     ready = server.get("/readyz")
     assert ready.status == 503 and "full" in ready.body.decode(), ready
     assert server.get("/healthz").status == 200
@@ -83,8 +83,10 @@ def test_full_disk(make_server, small_disk):
     meanwhile = Stream(server, "?after=0")
     for stream in (before, meanwhile):
         assert stream.until(len(stored)).ids() == [int(identity) for identity in stored]
+    watch = Stopwatch(server)
     (small_disk / "filler").unlink()
-    wait_until(lambda: server.get("/readyz").status == 200, 1, "ready within a second after space came back")
+    wait_until(lambda: server.get("/readyz").status == 200, what="ready after space came back")
+    assert watch.seconds() < 1
     assert post(server, 5000).json() == {"id": str(len(stored) + 1)}
     for stream in (before, meanwhile):
         assert stream.until(len(stored) + 1).ids()[-1] == len(stored) + 1
@@ -123,10 +125,10 @@ def test_no_room(make_server, tmp_path, monkeypatch):
         stored += 1
         assert stored < 400
     for i in range(20):
-        began = time.monotonic()
+        watch = Stopwatch(server)
         answer = post(server, 1000 + i)
+        assert watch.seconds() < 0.1
         assert answer.status == 503 and "disk is full" in answer.json()["error"], answer
-        assert time.monotonic() - began < 0.1
     assert server.get("/readyz").status == 503
     assert [r["id"] for r in server.get("/events?limit=1000").json()] == [str(i + 1) for i in range(stored)]
     assert counted(server, 'events_refused_total{cause="disk_full"}') == 21
@@ -134,8 +136,10 @@ def test_no_room(make_server, tmp_path, monkeypatch):
     meanwhile = Stream(server, "?after=0")
     for stream in (before, meanwhile):
         assert stream.until(stored).ids() == list(range(1, stored + 1))
+    watch = Stopwatch(server)
     full.unlink()
-    wait_until(lambda: post(server, 5000).status == 200, 1, "accepted within a second after space came back")
+    wait_until(lambda: post(server, 5000).status == 200, what="accepted after space came back")
+    assert watch.seconds() < 1
     assert server.get("/readyz").status == 200
     assert server.get("/events?order=desc&limit=1").json()[0]["id"] == str(stored + 1)
     for stream in (before, meanwhile):
@@ -158,8 +162,10 @@ def test_no_room_is_noticed_late(make_server, tmp_path, monkeypatch, call, error
         assert answer.status == 503 and "disk is full" in answer.json()["error"], answer
         assert server.get("/readyz").status == 503 and server.get("/healthz").status == 200
         assert [r["id"] for r in server.get("/events").json()] == ["1", "2", "3", "4", "5"]
+    watch = Stopwatch(server)
     full.unlink()
-    wait_until(lambda: post(server, 200).status == 200, 1, "accepted within a second after space came back")
+    wait_until(lambda: post(server, 200).status == 200, what="accepted after space came back")
+    assert watch.seconds() < 1
     assert server.get("/readyz").status == 200
     told = [line["msg"] for line in server.logs() if line.get("level") == "error"]
     assert told == ["the disk is full: events are refused"], told
@@ -224,7 +230,7 @@ def test_stalled_disk(make_server, tmp_path, monkeypatch, record_property, secon
     answers = []
 
     def send(i):
-        answers.append(post(server, i, 3 << 20, timeout=seconds + fes.DEADLINE).status)
+        answers.append(post(server, i, 3 << 20, timeout=seconds + 10 * fes.DEADLINE).status)
 
     senders = [threading.Thread(target=send, args=(i,)) for i in range(1, 33)]
     for sender in senders:
@@ -237,9 +243,9 @@ def test_stalled_disk(make_server, tmp_path, monkeypatch, record_property, secon
         end = time.monotonic() + seconds
         while len(took) < 600 or time.monotonic() < end:
             for path in ("/healthz", "/events/1", "/events?limit=1", "/verdict?revision=a"):
-                began = time.monotonic()
+                watch = Stopwatch(server)
                 assert server.get(path).status == 200
-                took.append(time.monotonic() - began)
+                took.append(watch.seconds())
         # A loop that waits for the disk would not answer at all. How late the 99th percentile is depends on what else the
         # machine does; a quarter of a second is far from that, and from the disk's too.
         took.sort()
@@ -248,10 +254,16 @@ def test_stalled_disk(make_server, tmp_path, monkeypatch, record_property, secon
         assert took[len(took) // 2] < 0.020 and p99 < 0.250, took[-30:]
         assert set(answers) == {503}, "an event was acknowledged that cannot be on disk"
         assert len(answers) < len(senders), "none waits"
-        assert counted(server, 'http_rejected_total{cause="queue_full"}') + \
-            counted(server, 'http_rejected_total{cause="bodies_full"}') == len(answers)
-        assert counted(server, 'events_refused_total{cause="queue_full"}') == \
-            counted(server, 'http_rejected_total{cause="queue_full"}')
+
+        def refused():
+            """One answer's numbers: a sender may be refused meanwhile, and know it later than they do."""
+            text = server.get("/metrics").text
+            queue, bodies, events = (int(re.search(rf"^flux_event_store_{name} (\d+)$", text, re.MULTILINE).group(1)) for name in (
+                'http_rejected_total{cause="queue_full"}', 'http_rejected_total{cause="bodies_full"}',
+                'events_refused_total{cause="queue_full"}'))
+            assert events == queue
+            return queue + bodies
+        wait_until(lambda: refused() == len(answers), what="as many are counted as were told")
         for stream in (before, meanwhile):
             assert stream.poll().ids() == [1] and not stream.closed
             # One every 15 s; that of a client without a position is sent at once, and this one had a position.
@@ -259,7 +271,7 @@ def test_stalled_disk(make_server, tmp_path, monkeypatch, record_property, secon
     finally:
         hold.unlink()
     for sender in senders:
-        sender.join(fes.DEADLINE)
+        sender.join(10 * fes.DEADLINE)
     assert len(answers) == len(senders) and set(answers) == {200, 503}, answers
     kept = 0
     after = 0

@@ -47,8 +47,14 @@ def opening(make_server, tmp_path, filled):
         servers.append(server)
         server.wait_listening()
         server.process.signal(signal.SIGSTOP)
-        assert not started(server), "the store was open before the test was ready: more records are needed"
-        return server
+        for _ in range(20):  # a test that has no processor for a moment comes too late
+            if not started(server):
+                return server
+            server.kill9()
+            server.start(wait_ready=False)
+            server.wait_listening()
+            server.process.signal(signal.SIGSTOP)
+        raise AssertionError("the store was open before the test was ready: more records are needed")
     yield start
     for server in servers:
         server.process.signal(signal.SIGCONT)
@@ -102,8 +108,7 @@ def test_who_asks_while_it_opens_is_told_so(opening):
         assert head.startswith("HTTP/1.1 503 ") and "\r\nRetry-After: 2" in head, (request, head, body)
         assert body == '{"error":"the store is being opened: try again"}\n', (request, body)
     assert receive(runs)[0].startswith("HTTP/1.1 200 ")
-    assert "\nflux_event_store_store_ready 0\n" in receive(metrics)[1]
-    assert not started(server), "all this was answered while it was opening"
+    assert "\nflux_event_store_store_ready 0\n" in receive(metrics)[1], "all this was answered while it was opening"
     wait_until(lambda: server.get("/readyz").status == 200, what="open")
     assert started(server)[0]["records"] == RECORDS
     assert [r["id"] for r in server.get(f"/events?revision={LAST_REVISION}&limit=1&order=desc").json()] == [str(RECORDS)]
