@@ -8,6 +8,7 @@ Standard library only. Nothing here sleeps for a fixed time and then looks: wait
 
 import collections
 import ctypes
+import datetime
 import http.client
 import json
 import os
@@ -57,18 +58,33 @@ def wait_until(condition, deadline=DEADLINE, what=None):
         pause = min(pause * 2, 0.05)
 
 
+RUNNING = []  # every Process that was started
+
+
+def kept_waiting():
+    """Seconds for which the main thread of each process was ready to run, and another had the processor."""
+    RUNNING[:] = [process for process in RUNNING if process.child.poll() is None]
+    found = {}
+    for pid in [process.child.pid for process in RUNNING]:
+        with open(f"/proc/{pid}/schedstat", encoding="ascii") as file:
+            found[pid] = int(file.read().split()[1]) / 1e9
+    return found
+
+
 def net_seconds(condition, deadline=DEADLINE, what=None):
     """Seconds until condition() is true, less those in which the machine was busy elsewhere.
 
     condition asks the fake API server only, which takes milliseconds: where a look or a pause took much longer, nobody had
-    the processor, and what is measured had not either.
+    the processor, and what is measured had not either. The kernel knows how long the product and the fake API server, one
+    of which waits for the other, could have run and were not let.
     """
-    start, stolen = time.monotonic(), 0.0
+    start, stolen, before = time.monotonic(), 0.0, kept_waiting()
     while True:
         looked = time.monotonic()
         value = condition()
         if value:
-            return max(0.0, time.monotonic() - start - stolen)
+            lost = sum(seconds - before.get(pid, seconds) for pid, seconds in kept_waiting().items())
+            return max(0.0, time.monotonic() - start - max(stolen, lost))
         assert looked - start < deadline, f"not within {deadline} s: {what or 'condition'}; last seen: {value!r}"
         time.sleep(0.01)
         stolen += max(0.0, time.monotonic() - looked - 0.06)
@@ -132,6 +148,7 @@ class Process:
         self.killed = False
         with open(log_path, "ab") as log:
             self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
+        RUNNING.append(self)
 
     def stderr(self):
         with open(self.log_path, "r", encoding="utf-8", errors="replace") as log:
@@ -513,6 +530,13 @@ class Server:
         self.process.killed = True
         self.process.signal(signal.SIGTERM)
         return self.process.wait_exit(deadline)
+
+    def took_to_end(self):
+        """Seconds from "stopping" to the last line: what a sanitizer does at the exit is not in it."""
+        lines = self.logs(since_start=True)
+        stopping = next(line for line in lines if line["msg"] == "stopping")
+        begun, ended = (datetime.datetime.fromisoformat(line["time"].replace("Z", "+00:00")) for line in (stopping, lines[-1]))
+        return (ended - begun).total_seconds()
 
     def restart(self, wait_ready=True):
         """Starts again on the same data directory, after kill9() or else a clean stop."""

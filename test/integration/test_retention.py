@@ -29,7 +29,7 @@ def test_a_success_every_minute_is_one_record(make_server):
 
 def test_what_is_not_repeated_goes(make_server):
     """The only timer of an idle server takes it away; ids are not given twice."""
-    server = make_server("--retention", "2s")
+    server = make_server("--retention", "4s")  # for its commit not to take as long
     assert server.post(event(0)).json() == {"id": "1"}
     assert server.get("/events/1").status == 200
     wait_until(lambda: server.get("/events/1").status == 404, what="the record is gone")

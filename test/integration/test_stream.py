@@ -236,7 +236,7 @@ def test_what_cannot_be_asked(make_server):
 
 
 def test_a_position_that_retention_took(make_server):
-    server = make_server("--retention", "2s")
+    server = make_server("--retention", "4s")  # for its commit not to take as long
     assert post(server, 1) == 1
     reader = Stream(server, "?after=0").until(1)
     wait_until(lambda: server.get("/events").json() == [], what="retention")
@@ -287,9 +287,8 @@ def test_shutdown_does_not_wait_for_a_reader(make_server):
     for i in range(30):
         post(server, i, filler=100000)
     reader = Stream(server, "?after=0").until(30)
-    began = time.monotonic()
     assert server.terminate() == 0
-    assert time.monotonic() - began < 6
+    assert server.took_to_end() < 5
     assert reader.until_closed().whole and not reader.was_reset()
     assert not stuck.until_closed().whole or len(stuck.events) == 30
 
@@ -304,13 +303,14 @@ def test_a_reader_that_takes_nothing_is_cut_and_resumes(make_server, monkeypatch
         wait_until(lambda: client.poll(0.05, most=256).status == 200, what="it has begun")
     before = resident_kib(server)
     n = 300
+    first = time.monotonic()  # nobody is stuck before that
     for i in range(1, n + 1):
         post(server, i, filler=30000)
     grown = resident_kib(server) - before
     assert grown < 20 * 300 + 4096, f"{grown} KiB for 9 MiB of events and 20 readers that take nothing"
     began = time.monotonic()
     wait_until(lambda: "flux_event_store_stream_clients 0" in server.get("/metrics").text, 60, "all are cut")
-    assert 20 < time.monotonic() - began < 45
+    assert 20 < time.monotonic() - first and time.monotonic() - began < 45
     assert "flux_event_store_stream_cut_total 20\n" in server.get("/metrics").text
     for client in clients[:3]:
         client.until_closed()
@@ -469,9 +469,13 @@ def test_the_file_does_not_grow_under_readers_that_take_nothing(make_server):
     connections = [http.client.HTTPConnection("127.0.0.1", server.port) for _ in range(4)]
 
     def say(n):
-        """Coalesced: each a commit that writes the same record anew."""
+        """Coalesced: each a commit that writes the same record anew. Less than half as long as readers may be stuck."""
+        end = time.monotonic() + 14
         def one(connection, first):
             for i in range(first, n, len(connections)):
+                if time.monotonic() > end:
+                    assert i > 500, "that many show it, too"
+                    return
                 body = json.dumps({"involvedObject": {"kind": "Kustomization", "name": f"app-{first}"}, "severity": "info",
                                    "reason": "ReconciliationSucceeded", "message": f"{i}", "metadata": {"revision": "r"}})
                 connection.request("POST", "/events", body)
