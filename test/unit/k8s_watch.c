@@ -547,8 +547,10 @@ static void test_no_pause_asked_for(void)
         int64_t lost = lost_ms;
         EXPECT("list ", 1000);
         RUN_FOR(base, 400);
-        CHECK(server->requests == 1 || lost_ms - lost > PACE_SLACK_MS);
-        CHECK_INT(k8s_client_reachable(client, &why), statuses[i] != 503);
+        if (lost_ms - lost <= PACE_SLACK_MS) {
+            CHECK_INT(server->requests, 1);
+            CHECK_INT(k8s_client_reachable(client, &why), statuses[i] != 503);
+        }
         EXPECT("list list +a synced ", 3000);
         finish();
     }
