@@ -382,6 +382,8 @@ static void ask(struct k8s_connection *c)
     evhttp_connection_set_max_body_size(c->http, c->exchange.on_data ? -1 : (ev_ssize_t)c->exchange.most);
     if (evhttp_make_request(c->http, request, c->exchange.method, c->exchange.path) != 0)
         fail(c, "out of memory");
+    else if (c->reused) /* head and body as one TLS record: evhttp leaves a piece each */
+        (void)evbuffer_pullup(bufferevent_get_output(evhttp_connection_get_bufferevent(c->http)), -1);
 }
 
 static void connect_next(struct k8s_connection *c)
