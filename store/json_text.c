@@ -11,13 +11,27 @@ void json_skip_space(struct json_walk *w)
         w->at++;
 }
 
+/* A quote is looked for again only when it turned out to be escaped: no byte is read more than twice, however many
+ * backslashes there are.
+ */
 void json_skip_string(struct json_walk *w)
 {
-    for (w->at++; w->at < w->end && *w->at != '"'; w->at++)
-        if (*w->at == '\\' && w->at + 1 < w->end)
-            w->at++;
-    if (w->at < w->end)
-        w->at++;
+    const char *quote = w->at++;
+
+    for (;;) {
+        if (quote < w->at)
+            quote = memchr(w->at, '"', (size_t)(w->end - w->at));
+        if (!quote) {
+            w->at = w->end;
+            return;
+        }
+        const char *backslash = memchr(w->at, '\\', (size_t)(quote - w->at));
+        if (!backslash) {
+            w->at = quote + 1;
+            return;
+        }
+        w->at = backslash + 2;
+    }
 }
 
 /* Any value: ends at the ',' or bracket that does not belong to it. */
