@@ -228,7 +228,7 @@ static void bench_server(uint16_t port, int pid)
 
 static struct moment moment_now(void)
 {
-    return (struct moment){test_now_ms(), test_now_ms()};
+    return (struct moment){clock_ms(), clock_ms()};
 }
 
 static void on_hold(void *arg, struct http_request *r)
@@ -253,7 +253,7 @@ static size_t heap_of(struct rig *rig, struct waiters *waiters, const char *path
     }
     while (*count + (waiters ? waiters_count(waiters) : 0) < want)
         rig_loop(rig, EVLOOP_NONBLOCK);
-    while (waiters && waiters_run(waiters, test_now_ms(), 256))
+    while (waiters && waiters_run(waiters, clock_ms(), 256))
         ;
     return (mallinfo2().uordblks - before) / HELD;
 }

@@ -150,7 +150,7 @@ static void play(struct rig *rig, struct str bytes, uint32_t cut, struct evbuffe
             event_base_loop(rig->base, EVLOOP_NONBLOCK);
         client_send(&c, str_from(bytes, cut));
     }
-    for (int64_t end = test_now_ms() + WAIT_MS; !c.closed && test_now_ms() < end;) {
+    for (int64_t end = clock_ms() + WAIT_MS; !c.closed && clock_ms() < end;) {
         event_base_loop(rig->base, EVLOOP_NONBLOCK);
         client_poll(&c);
         n = statuses(client_in(&c), seen);

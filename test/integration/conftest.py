@@ -4,6 +4,7 @@
     make_fake      make_fake("--plain", "--off", "runs"): another one
     server         the product, connected to `fake`, ready
     make_server    make_server("--cluster", "x", fake=fake): with flags; fake=None means --no-kube
+    reserved       a port where nobody listens
 
 Everything that was started is stopped at the end of its test, and must then exit with 0. A failed test shows the
 last log lines of every process it had.
@@ -11,6 +12,7 @@ last log lines of every process it had.
 
 import json
 import os
+import socket
 import sys
 
 import pytest
@@ -95,3 +97,12 @@ def fake(make_fake):
 @pytest.fixture
 def server(make_server, fake):
     return make_server(fake=fake)
+
+
+@pytest.fixture
+def reserved():
+    """A port that the kernel gives to nobody else; the test may listen there."""
+    with socket.socket() as placeholder:
+        placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        placeholder.bind(("127.0.0.1", 0))
+        yield placeholder.getsockname()[1]

@@ -23,7 +23,8 @@ import urllib.parse
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FAKE_BINARY = os.path.abspath(os.environ.get("FES_FAKE", os.path.join(ROOT, "build/test/fake-apiserver")))
-SERVER_BINARY = os.path.abspath(os.environ.get("FES_BINARY", os.path.join(ROOT, "build/flux-event-store")))
+PLAIN_BINARY = os.path.join(ROOT, "build/flux-event-store")  # without sanitizers, whatever is tested
+SERVER_BINARY = os.path.abspath(os.environ.get("FES_BINARY", PLAIN_BINARY))
 
 # Sanitizer builds on a loaded machine are slow; a test that passes never waits this long.
 DEADLINE = float(os.environ.get("FES_DEADLINE", "20"))
@@ -58,17 +59,36 @@ def wait_until(condition, deadline=DEADLINE, what=None):
         pause = min(pause * 2, 0.05)
 
 
+def schedstat(task):
+    """Seconds for which a task (its folder below /proc) ran, and for which it was ready to and another had the processor."""
+    with open(f"{task}/schedstat", encoding="ascii") as file:
+        ran, waited = file.read().split()[:2]
+    return int(ran) / 1e9, int(waited) / 1e9
+
+
+def tasks(process):
+    """The folders of a Process's threads."""
+    folder = f"/proc/{process.child.pid}/task"
+    return [f"{folder}/{task}" for task in os.listdir(folder)]
+
+
+def cpu_seconds(server):
+    """Processor time of all threads, in nanoseconds' grain."""
+    return sum(schedstat(task)[0] for task in tasks(server.process))
+
+
+def instant(text):
+    """Seconds since 1970 of an RFC 3339 time, as log lines and events have it."""
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
 RUNNING = []  # every Process that was started
 
 
 def kept_waiting():
     """Seconds for which the main thread of each process was ready to run, and another had the processor."""
     RUNNING[:] = [process for process in RUNNING if process.child.poll() is None]
-    found = {}
-    for pid in [process.child.pid for process in RUNNING]:
-        with open(f"/proc/{pid}/schedstat", encoding="ascii") as file:
-            found[pid] = int(file.read().split()[1]) / 1e9
-    return found
+    return {process.child.pid: schedstat(f"/proc/{process.child.pid}")[1] for process in RUNNING}
 
 
 def net_seconds(condition, deadline=DEADLINE, what=None):
@@ -97,15 +117,11 @@ class Stopwatch:
     """
 
     def __init__(self, server):
-        self.tasks = [f"/proc/{server.process.child.pid}/task", f"/proc/self/task/{threading.get_native_id()}"]
+        self.process, self.own = server.process, f"/proc/self/task/{threading.get_native_id()}"
         self.start, self.before = time.monotonic(), self._lost()
 
     def _lost(self):
-        total = 0
-        for path in [f"{self.tasks[0]}/{task}" for task in os.listdir(self.tasks[0])] + self.tasks[1:]:
-            with open(f"{path}/schedstat", encoding="ascii") as file:
-                total += int(file.read().split()[1])
-        return total / 1e9
+        return sum(schedstat(task)[1] for task in [*tasks(self.process), self.own])
 
     def seconds(self):
         now = time.monotonic()
@@ -535,8 +551,7 @@ class Server:
         """Seconds from "stopping" to the last line: what a sanitizer does at the exit is not in it."""
         lines = self.logs(since_start=True)
         stopping = next(line for line in lines if line["msg"] == "stopping")
-        begun, ended = (datetime.datetime.fromisoformat(line["time"].replace("Z", "+00:00")) for line in (stopping, lines[-1]))
-        return (ended - begun).total_seconds()
+        return instant(lines[-1]["time"]) - instant(stopping["time"])
 
     def restart(self, wait_ready=True):
         """Starts again on the same data directory, after kill9() or else a clean stop."""

@@ -5,13 +5,12 @@ and k8s/ have the others, and the finer cases of these.
 """
 
 import json
-import os
 import signal
 import time
 
 import pytest
 
-from fes import V0, V1, golden, wait_until
+from fes import V0, V1, wait_until
 
 KINDS = ("runs", "customruns")
 

@@ -12,10 +12,9 @@ import time
 import pytest
 
 import fes
-from fes import ROOT, Stopwatch, wait_until
+from fes import PLAIN_BINARY, ROOT, Stopwatch, wait_until
 from test_stream import Stream
 
-PLAIN_BINARY = os.path.join(ROOT, "build/flux-event-store")
 FAIL_LIBRARY = os.path.join(ROOT, "build/test/crash/fail_nth.so")
 HOLD_LIBRARY = os.path.join(ROOT, "build/test/hold_sync.so")
 

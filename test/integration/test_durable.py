@@ -11,10 +11,9 @@ import time
 import pytest
 
 import fes
-from fes import ROOT, golden, wait_until
+from fes import PLAIN_BINARY, ROOT, golden, wait_until
 
 GOLDEN = sorted(name for name in os.listdir(os.path.join(ROOT, "test/golden/flux")) if name.endswith(".json"))
-PLAIN_BINARY = os.path.join(ROOT, "build/flux-event-store")
 PRETEND_LIBRARY = os.path.join(ROOT, "build/test/pretend_fs.so")
 HOLD_LIBRARY = os.path.join(ROOT, "build/test/hold_sync.so")
 

@@ -16,23 +16,13 @@ import time
 import pytest
 
 import fes
-from fes import Stopwatch, wait_until
+from fes import PLAIN_BINARY, Stopwatch, cpu_seconds, wait_until
 
 EVENT = b'{"reason":"x"}'
-PLAIN_BINARY = os.path.join(fes.ROOT, "build/flux-event-store")
 
 
 def post_bytes(size=len(EVENT)):
     return b"POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size
-
-
-def cpu_seconds(server):
-    """Processor time of all threads, in nanoseconds' grain."""
-    total, tasks = 0, f"/proc/{server.process.child.pid}/task"
-    for task in os.listdir(tasks):
-        with open(f"{tasks}/{task}/schedstat", encoding="ascii") as file:
-            total += int(file.read().split()[0])
-    return total / 1e9
 
 
 def descriptors(server):

@@ -5,8 +5,7 @@ import time
 
 import pytest
 
-from fes import wait_until
-from test_guard import cpu_seconds
+from fes import cpu_seconds, wait_until
 
 IDLE_SECONDS = 60
 

@@ -1,6 +1,5 @@
 """A store with many records opens in slices: who asks meanwhile is told so at once, and nothing waits for it in vain."""
 
-import datetime
 import os
 import re
 import shutil
@@ -126,7 +125,7 @@ def test_runs_wait_for_the_store(opening, make_fake):
     server.process.signal(signal.SIGCONT)
     assert '"runs":{"ready":false,"why":"begins when the store is open"}' in receive(ready)[1]
     fake.wait_condition("customruns", "wait", "True")
-    opened = datetime.datetime.fromisoformat(started(server)[0]["time"].replace("Z", "+00:00")).timestamp() * 1000
+    opened = fes.instant(started(server)[0]["time"]) * 1000
     first = [entry["ms"] for entry in fake.log() if entry["userAgent"].startswith("flux-event-store")][0]
     assert first >= opened, f"asked {opened - first} ms before the store was open"
 

@@ -137,15 +137,6 @@ def test_our_own_server_says_so_itself(make_server, tmp_path, silent_tls):
     assert "use https" in fails_at_once(f"http://127.0.0.1:{server.port}")
 
 
-@pytest.fixture
-def reserved():
-    """A port that the kernel gives to nobody else; the test may listen there."""
-    with socket.socket() as placeholder:
-        placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        placeholder.bind(("127.0.0.1", 0))
-        yield placeholder.getsockname()[1]
-
-
 def test_who_hangs_up_may_be_starting(make_server, reserved):
     """It is asked over TLS, too, and where no TLS is spoken asked again until there is a server."""
     address = f"http://127.0.0.1:{reserved}"
@@ -245,13 +236,11 @@ def test_asks_again_while_the_store_is_being_opened():
 
 
 @pytest.mark.slow
-def test_gives_up_after_30_seconds():
+def test_gives_up_after_30_seconds(reserved):
     """With what went wrong the last time."""
-    with socket.socket() as placeholder:
-        placeholder.bind(("127.0.0.1", 0))  # and nobody listens
-        begun = time.monotonic()
-        done = ping(f"http://127.0.0.1:{placeholder.getsockname()[1]}")
-        took = time.monotonic() - begun
+    begun = time.monotonic()
+    done = ping(f"http://127.0.0.1:{reserved}")
+    took = time.monotonic() - begun
     assert 29 < took < 35, done
     assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1, done
     assert done.stderr.endswith(": POST /events: no answer: Connection refused\n"), done

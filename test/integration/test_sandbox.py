@@ -10,9 +10,8 @@ import socket
 import pytest
 
 import fes
-from fes import ROOT, wait_until
+from fes import PLAIN_BINARY, ROOT, wait_until
 
-PLAIN_BINARY = os.path.join(ROOT, "build/flux-event-store")
 OLDER_KERNEL = os.path.join(ROOT, "build/test/landlock_abi.so")
 INTRUDER = os.path.join(ROOT, "build/test/intruder.so")
 REFUSED = 13  # EACCES

@@ -3,7 +3,6 @@
 What a stopping server owes one client, and how it ends on a stuck disk, is in test_durable.py and test/unit/http_server.c.
 """
 
-import datetime
 import http.client
 import json
 import signal
@@ -48,7 +47,7 @@ def test_a_body_that_is_on_its_way(make_server, expect):
         assert answer.startswith(b"HTTP/1.1 200 ") and b"\r\nConnection: close\r\n" in answer, answer
     assert server.process.wait_exit() == 0
     last = server.logs()[-1]
-    took = datetime.datetime.fromisoformat(last["time"].replace("Z", "+00:00")).timestamp() - answered
+    took = fes.instant(last["time"]) - answered
     assert last["msg"] == "stopped" and last["unanswered"] == 0 and took < 2, f"{took} s: it waited for its deadline"
     server.process.killed = False
     server.restart()

@@ -14,10 +14,9 @@ import time
 import pytest
 
 import fes
-from fes import ROOT, golden, wait_until
+from fes import PLAIN_BINARY, ROOT, golden, wait_until
 
 GOLDEN = sorted(name for name in os.listdir(os.path.join(ROOT, "test/golden/flux")) if name.endswith(".json"))
-PLAIN_BINARY = os.path.join(ROOT, "build/flux-event-store")
 STREAM = {"Accept": "text/event-stream"}
 EXPORT = {"Accept": "application/x-ndjson"}
 MANY = 1000

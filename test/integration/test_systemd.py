@@ -25,10 +25,9 @@ import pytest
 import seccomp
 
 import fes
-from fes import ROOT, wait_until
+from fes import PLAIN_BINARY, ROOT, wait_until
 
 UNIT = os.path.join(ROOT, "docs/examples/flux-event-store.service")
-PLAIN_BINARY = os.path.join(ROOT, "build/flux-event-store")  # sanitizers make system calls of their own
 EXPOSURE_MOST = 1.5  # of systemd's 0 to 10: the rest is what a server needs, the network and its data
 
 PR_CAPBSET_DROP = 24
@@ -179,6 +178,7 @@ class Service:
             assert written in command
             command = command.replace(written, here)
         with open(self.log, "wb") as log:
+            # Sanitizers make system calls of their own.
             self.child = subprocess.Popen([PLAIN_BINARY, "--allow-network-fs"] + command.split(), stdin=subprocess.DEVNULL,
                                           stdout=log, stderr=log, preexec_fn=preexec)
         wait_until(lambda: self.child.poll() is not None or len(self.said("listening")) == 2, what=f"listening: {self.log}")

@@ -1,6 +1,5 @@
 """TLS on --listen and the listener for probes, through the real binary, with certificates made by openssl."""
 
-import datetime
 import http.client
 import json
 import os
@@ -14,7 +13,7 @@ import time
 
 import pytest
 
-from fes import SERVER_BINARY, Answer, wait_until
+from fes import SERVER_BINARY, Answer, instant, wait_until
 
 ROTATIONS = 100
 SENDERS = 4
@@ -214,7 +213,7 @@ def test_failed_handshakes_are_counted_and_logged_once_a_second(start, authority
     for cause in contexts:
         lines = [line for line in server.logs() if line.get("cause") == cause]
         assert {(line["msg"], line["level"]) for line in lines} == {("TLS handshake failed", "warn")}, lines
-        times = [datetime.datetime.fromisoformat(line["time"].replace("Z", "+00:00")).timestamp() for line in lines]
+        times = [instant(line["time"]) for line in lines]
         assert 2 <= len(lines) <= most and len(lines) < sent, (sent, lines)
         assert min(b - a for a, b in zip(times, times[1:])) >= 0.99, lines
         assert lines[0]["handshakes"] == 1

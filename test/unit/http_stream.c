@@ -256,10 +256,10 @@ static void test_many_at_once(void)
         e.message = (struct str){body, (size_t)n};
         CHECK_INT(store_append(app.store, &e, e.message, VIA_WEBHOOK, wall_ms(), NULL, NULL, 0), STORE_OK);
     }
-    for (int64_t end = test_now_ms() + WAIT_MS; store_newest(app.store) < MANY && test_now_ms() < end;)
+    for (int64_t end = clock_ms() + WAIT_MS; store_newest(app.store) < MANY && clock_ms() < end;)
         rig_loop(&app.rig, EVLOOP_ONCE | EVLOOP_NONBLOCK); /* turns as short as those of the process */
     CHECK_INT(client_try_send(&late, "\r\n", 2), 2);       /* while the live one has not got all */
-    for (int64_t end = test_now_ms() + WAIT_MS; stream_clients(app.stream) < 2 && test_now_ms() < end;)
+    for (int64_t end = clock_ms() + WAIT_MS; stream_clients(app.stream) < 2 && clock_ms() < end;)
         rig_loop(&app.rig, EVLOOP_ONCE | EVLOOP_NONBLOCK);
     CHECK(app.stream->live_at < MANY);
     expect_events(&live, MANY);

@@ -9,6 +9,7 @@
 
 #include "harness.h"
 
+#include "clock.h"
 #include "http/server_priv.h"
 
 #include <arpa/inet.h>
@@ -18,7 +19,6 @@
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #ifdef RIG_TLS
@@ -28,21 +28,6 @@
 #endif
 
 #define WAIT_MS 10000
-
-static int64_t test_now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-/* Processor time of this process. */
-__attribute__((unused)) static int64_t test_ran_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 struct rig {
     struct event_base *base;
@@ -180,12 +165,12 @@ __attribute__((unused)) static void rig_turn(struct rig *rig, int ms)
 }
 
 /* Turns until the condition holds or WAIT_MS have passed. */
-#define RIG_UNTIL(rig, condition)                            \
-    do {                                                     \
-        int64_t rig_deadline = test_now_ms() + WAIT_MS;      \
-        while (!(condition) && test_now_ms() < rig_deadline) \
-            rig_loop((rig), EVLOOP_NONBLOCK);                \
-        CHECK(condition);                                    \
+#define RIG_UNTIL(rig, condition)                         \
+    do {                                                  \
+        int64_t rig_deadline = clock_ms() + WAIT_MS;      \
+        while (!(condition) && clock_ms() < rig_deadline) \
+            rig_loop((rig), EVLOOP_NONBLOCK);             \
+        CHECK(condition);                                 \
     } while (0)
 
 struct client {
@@ -239,7 +224,7 @@ static ssize_t client_recv(struct client *c, void *buffer, size_t size)
  * ends are this process: what counts is how long it has run, not how long it has waited for a processor. */
 static bool client_sends_later(struct client *c, struct str bytes, int64_t since_ms)
 {
-    if (SSL_is_init_finished(c->ssl) || test_ran_ms() - since_ms < 50)
+    if (SSL_is_init_finished(c->ssl) || ran_ms() - since_ms < 50)
         return false;
     free((char *)c->later.at);
     c->later = (struct str){memcpy(malloc(bytes.len), bytes.at, bytes.len), bytes.len};
@@ -331,13 +316,13 @@ __attribute__((unused)) static void client_poll(struct client *c)
  */
 __attribute__((unused)) static void client_send(struct client *c, struct str bytes)
 {
-    int64_t deadline = test_now_ms() + WAIT_MS, ran_ms = test_ran_ms();
+    int64_t deadline = clock_ms() + WAIT_MS, begun_ms = ran_ms();
 
-    while (bytes.len > 0 && test_now_ms() < deadline) {
+    while (bytes.len > 0 && clock_ms() < deadline) {
         ssize_t n = client_try_send(c, bytes.at, bytes.len);
         if (n > 0)
             bytes = str_from(bytes, (size_t)n);
-        else if (errno != EAGAIN || client_sends_later(c, bytes, ran_ms))
+        else if (errno != EAGAIN || client_sends_later(c, bytes, begun_ms))
             return;
         rig_loop(c->rig, EVLOOP_NONBLOCK);
         client_poll(c);

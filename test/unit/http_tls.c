@@ -616,13 +616,13 @@ static void test_deadline_includes_the_handshake(void)
     for (int i = 0; i < 4; i++) {
         static const struct str said[] = {STR(""), STR("\x16"), STR("\x16\x03\x01\x02"),
                                           STR("GET /ok HTTP/1.1\r\n")};
-        int64_t begin = test_now_ms();
+        int64_t begin = clock_ms();
         harness_case("%d", i);
         int fd = plain_open(&rig);
         CHECK_INT(send(fd, said[i].at, said[i].len, MSG_NOSIGNAL), said[i].len);
         (void)plain_answer(&rig, fd, in, sizeof in);
         RIG_UNTIL(&rig, http_server_connections(rig.server) == 0);
-        CHECK(test_now_ms() - begin >= 140 && test_now_ms() - begin < 5000);
+        CHECK(clock_ms() - begin >= 140 && clock_ms() - begin < 5000);
         close(fd);
     }
     harness_case("%s", "shaken hands, then nothing");
@@ -703,7 +703,7 @@ static void test_more_pipelined_than_is_read(void)
         memcpy(end, GET_OK, strlen(GET_OK));
     start(&rig, NULL);
     client_open(&c, &rig);
-    for (int64_t deadline = test_now_ms() + WAIT_MS; answers < N && test_now_ms() < deadline;) {
+    for (int64_t deadline = clock_ms() + WAIT_MS; answers < N && clock_ms() < deadline;) {
         ssize_t n = sent < size ? client_try_send(&c, requests + sent, size - sent) : 0;
         sent += n > 0 ? (size_t)n : 0;
         rig_loop(&rig, EVLOOP_NONBLOCK);
@@ -823,7 +823,7 @@ static void test_without_memory_nobody_is_accepted(void)
     CHECK(send(spare, GET_OK, strlen(GET_OK), 0) > 0 && send(next, GET_OK, strlen(GET_OK), 0) > 0);
     struct str answer = plain_answer(&rig, spare, in, sizeof in); /* of the bufferevent that was made ahead */
     CHECK(str_starts(answer, STR("HTTP/1.1 400 ")));
-    for (int64_t end = test_now_ms() + 350; test_now_ms() < end;)
+    for (int64_t end = clock_ms() + 350; clock_ms() < end;)
         rig_turn(&rig, 20);
     CHECK(recv(next, in, sizeof in, MSG_DONTWAIT) < 0 && errno == EAGAIN);
     CHECK_INT(http_server_connections(rig.server), 1);
@@ -854,7 +854,7 @@ static void test_each_allocation_fails_once(void)
         harness_case("allocation %ld", n);
         client_open(&c, &rig);
         allocations_left = n;
-        for (int64_t end = test_now_ms() + 5000; test_now_ms() < end && !c.closed && c.len == 0;) {
+        for (int64_t end = clock_ms() + 5000; clock_ms() < end && !c.closed && c.len == 0;) {
             if (!SSL_is_init_finished(c.ssl) || served == 0)
                 (void)client_try_send(&c, GET_OK, strlen(GET_OK));
             rig_loop(&rig, EVLOOP_NONBLOCK);

@@ -13,28 +13,14 @@
 #include <openssl/ssl.h>
 #include <signal.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "harness.h"
 #include "pki.h"
 #include "store/report.h"
 
 /* ---- the loop ---- */
-
-static UNUSED int64_t clock_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-static UNUSED int64_t ran_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* The milliseconds in which this process neither ran nor meant to sleep: others had the processor. What is measured here
  * had not either. */
@@ -339,7 +325,6 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
     bufferevent_enable(p->bev, EV_READ | EV_WRITE);
 }
 
-/* Listens on a port of the kernel's choice, or again on the one it had. */
 static evutil_socket_t keep_port(const struct sockaddr *address, socklen_t len)
 {
     evutil_socket_t fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -351,6 +336,7 @@ static evutil_socket_t keep_port(const struct sockaddr *address, socklen_t len)
     return fd;
 }
 
+/* Listens on a port of the kernel's choice, or again on the one it had. */
 static UNUSED void server_listen(struct server *s, const char *host)
 {
     struct sockaddr_in four = {.sin_family = AF_INET};
